@@ -248,14 +248,17 @@ class Api:
 
     def _recorded(self, requests: Sequence[Query], answers: Sequence[Answer]) -> list[Answer]:
         """Give ids to answers, count and log them."""
+        metrics = self._metrics
         named = [msgspec.structs.replace(answer, recommendation_id=uuid.uuid4().hex) for answer in answers]
         for request, answer in zip(requests, named, strict=True):
             mode = mode_of(request)
-            self._metrics.request_scored.labels(mode).observe(answer.stats.scored)
-            self._metrics.request_dots.labels(mode).observe(answer.stats.dots)
-            self._metrics.underfilled.labels(mode).inc(answer.stats.missing > 0)
+            metrics.request_scored_of(mode).observe(answer.stats.scored)
+            metrics.request_dots_of(mode).observe(answer.stats.dots)
+            underfilled = metrics.underfilled_of(mode)
+            if answer.stats.missing > 0:
+                underfilled.inc()
             for source, count in answer.stats.sources.items():
-                self._metrics.candidates.labels(source).inc(count)
+                metrics.candidates_of(source).inc(count)
         if self.request_log is not None:
             self.request_log.append(zip(requests, named, strict=True))
         return named
@@ -349,8 +352,8 @@ def measured(handler: _Handler, metrics: ServingMetrics) -> Callable[[Request], 
             response = await _response(handler, request)
         response.headers.update(getattr(request.state, "headers", {}))
         response.headers["X-Request-Id"] = name_of_call
-        metrics.request_seconds.labels(name).observe(time.perf_counter() - began)
-        metrics.requests.labels(name, str(response.status_code)).inc()
+        metrics.request_seconds_of(name).observe(time.perf_counter() - began)
+        metrics.requests_of(name, str(response.status_code)).inc()
         return response
 
     respond.__doc__ = handler.__doc__
