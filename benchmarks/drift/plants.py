@@ -85,7 +85,7 @@ PLANTS: dict[str, tuple[Plant, frozenset[str]]] = {
     "unit change": (unit_change, frozenset({"users_value"})),
     "swapped columns": (swapped_columns, frozenset({"users_action_mix", "users_value_missing"})),
     "label rate": (label_rate, frozenset({"users_action_mix"})),
-    "popularity burst": (popularity_burst, frozenset({"items_concentration", "items_first_share"})),
+    "popularity burst": (popularity_burst, frozenset({"items_concentration", "items_rise"})),
     "bot flood": (bot_flood, frozenset({"users_busiest_share", "users_events_each", "users_sustained_share"})),
     "clock off": (clock_off, frozenset({"clocks_ahead_share", "clocks_spread"})),
     "duplicate producer": (duplicate_producer, frozenset({"pipeline_duplicates"})),
@@ -102,12 +102,13 @@ class Rhythm:
 
     Parameters
     ----------
-    hours
-        Of stream time per hour of the recorded one: ratings of a year have no days in windows of a thousand events.
+    days
+        Recorded days that become one: ratings of a year have no days in windows of a thousand events. Whole ones, so
+        that a rhythm which the stream has already stays within the day.
     """
 
-    def __init__(self, hours: float) -> None:
-        self._hours = hours
+    def __init__(self, days: int) -> None:
+        self._days = days
 
     def __call__(self, seen: Observation, rng: np.random.Generator) -> Observation:
         """Change times, contexts and actions of a batch."""
@@ -127,7 +128,7 @@ class Rhythm:
 
     def _warped(self, ts: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Slow time down and speed it up over the day: between 1 / 1.7 and 1 / 0.3 times as many events per second."""
-        scaled = ts.astype(np.float64) * self._hours
+        scaled = ts.astype(np.float64) / self._days
         return (scaled + 0.7 * DAY / (2 * np.pi) * np.sin(2 * np.pi * scaled / DAY)).astype(np.int64)
 
 

@@ -13,6 +13,13 @@ from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Sums, Valu
 # Items whose share of a window says how concentrated popularity is: about a page of recommendations.
 _MOST_POPULAR = 10
 
+# Windows back that an item's share is compared with: a burst within minutes stands out longer than an alarm must last,
+# and an item that becomes popular over hours does not.
+_BACK = 4
+
+# Most popular items of a window that are remembered: the share of any other one is close to none.
+_REMEMBERED = 64
+
 # Milliseconds of an hour.
 _HOUR = 3_600_000
 
@@ -34,13 +41,13 @@ SIGNALS = (
         floor=0.02,
         seasonal=True,
     ),
-    # Of news ten items have most of the events anyway: a burst of one moves their share little.
+    # Of news ten items have most of the events anyway, and one has a quarter: a burst moves neither share much.
     Signal(
-        name="items_first_share",
-        meaning="share of the most popular item in the events",
+        name="items_rise",
+        meaning=f"largest gain of an item's share in the events over that of {_BACK} windows before",
         worse="up",
         floor=0.02,
-        seasonal=True,
+        detector="page_hinkley",  # a burst is a rise for as many windows only
     ),
     Signal(
         name="items_unseen_share",
@@ -69,11 +76,12 @@ SIGNALS = (
 
 
 class ItemSignals:
-    """Sums over the window; engagements per item are counted by row."""
+    """Sums over the window; engagements per item are counted by row, and compared with those of windows before."""
 
     def __init__(self) -> None:
         self._sums = Sums()
         self._items: list[int] = []
+        self._shares: list[dict[int, float]] = []  # of the most popular items of the last windows, oldest first
 
     def update(self, observation: Observation) -> None:
         """Add a batch."""
@@ -95,13 +103,14 @@ class ItemSignals:
     def close(self, observation: Observation) -> Mapping[str, Value]:  # noqa: ARG002 - of the contract
         """Return shares per event."""
         sums = self._sums
-        _, times = np.unique(np.array(self._items, np.int64), return_counts=True)
-        ranked = np.sort(times)[::-1] / max(times.sum(), 1)
+        items, times = np.unique(np.array(self._items, np.int64), return_counts=True)
+        order = np.lexsort((items, -times))[:_REMEMBERED]
+        shares = dict(zip(items[order].tolist(), (times[order] / max(times.sum(), 1)).tolist(), strict=True))
         found: dict[str, Value] = {
             "items_arrivals": sums.share("changed", "events"),
             "items_departures": sums.share("deleted", "events"),
-            "items_concentration": float(ranked[:_MOST_POPULAR].sum()),
-            "items_first_share": float(ranked[:1].sum()),
+            "items_concentration": sum(list(shares.values())[:_MOST_POPULAR]),
+            "items_rise": self._rise(shares),
             "items_unseen_share": sums.share("unseen", "events"),
             "items_age": sums.share("ages", "aged"),
             "items_featureless": sums.share("featureless", "changed"),
@@ -111,14 +120,26 @@ class ItemSignals:
         self._items = []
         return found
 
+    def _rise(self, shares: dict[int, float]) -> float:
+        """Return the largest gain of a share since `_BACK` windows, and remember the shares of this one."""
+        rise = float("nan")
+        if len(self._shares) == _BACK:
+            rise = max((share - self._shares[0].get(item, 0.0) for item, share in shares.items()), default=rise)
+        self._shares = [*self._shares, shares][-_BACK:]
+        return rise
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the open window."""
-        return {"sums": self._sums.state_dict(), "items": list(self._items)}
+        """Return the open window, and the shares before it."""
+        shares = [[[item, share] for item, share in window.items()] for window in self._shares]
+        return {"sums": self._sums.state_dict(), "items": list(self._items), "shares": shares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
         self._sums.load_state_dict(state["sums"])
         self._items = [int(item) for item in state["items"]]
+        self._shares = [  # younger than the others
+            {int(item): float(share) for item, share in window} for window in state.get("shares", [])
+        ]
 
 
 GROUP = GroupDeclaration(ItemSignals, SIGNALS)

@@ -1,4 +1,4 @@
-"""Population stability index of a window's counts against those before, or against the same hour of yesterday."""
+"""Population stability index of a window's counts against those before, or against about the same hour of yesterday."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtrc
 
 from hsnn.monitoring.drift.mix import psi
+from hsnn.monitoring.watching.season import HOUR, covered_hours
 
 # Factor of the reference counts per window: an effective length of 1 / (1 - 0.9) = 10 windows.
 _DECAY = 0.9
@@ -20,41 +21,46 @@ _ALPHA = 1e-4
 # Counts below which a name is forgotten.
 _FORGOTTEN = 0.01
 
-# Milliseconds of an hour, and hours of a day: the rhythm of users.
-_HOUR, _HOURS = 3_600_000, 24
+# Hours back that are compared: a day, with an hour on either side, since a rhythm is not exact. A week of counts by
+# name would be much to keep.
+_BACK = (23, 24, 25)
 
 
 class HistogramReference:
-    """Counts of the last windows, and of each hour of the day.
+    """Counts of the last windows, and of each hour of the last day.
 
     Examples
     --------
     >>> reference = HistogramReference()
     >>> windows = [{"click": 90, "buy": 10}] * 3 + [{"click": 10, "buy": 90}]
-    >>> [round(reference.compare(window, ts=index, keep=False), 2) for index, window in enumerate(windows)]
-    [nan, 0.0, 0.0, 3.44]
+    >>> [round(reference.compare(window, begin=index, ts=index), 2) for index, window in enumerate(windows)]
+    [nan, 0.0, 0.0, 3.43]
     """
 
     def __init__(self) -> None:
         self._recent: dict[str, float] = {}
-        self._hours: dict[int, tuple[int, dict[str, float]]] = {}  # hour of day -> absolute hour, counts
+        self._hours: dict[int, dict[str, float]] = {}  # absolute hour -> counts
 
-    def compare(self, counts: Mapping[str, float], ts: int, *, keep: bool) -> float:
-        """Return the PSI of a window, the smaller one of both references; `keep` the recent one as it is.
+    def compare(self, counts: Mapping[str, float], *, begin: int, ts: int, since: int | None = None) -> float:
+        """Return the PSI of a window, the smallest one of all references; NaN for the first window.
 
-        NaN for the first window.
+        Parameters
+        ----------
+        begin, ts
+            Of the window, epoch ms.
+        since
+            When a shift may have begun, epoch ms: what came after it is no reference. None: there is none in sight.
         """
-        hour = ts // _HOUR
-        references = [self._recent] if self._recent else []
-        stored = self._hours.get(hour % _HOURS)
-        if references and stored is not None and stored[0] != hour:
-            references.append(stored[1])
+        hour, end = ts // HOUR, (ts if since is None else since) // HOUR
+        hours = [self._hours.get(hour - back, {}) for back in _BACK if hour - back < end]
+        references = [reference for reference in (self._recent, *hours) if reference]
         found = min((_significant_psi(reference, counts) for reference in references), default=float("nan"))
-        if not keep:
+        if since is None:
             decayed = {name: _DECAY * count for name, count in self._recent.items() if count >= _FORGOTTEN}
             self._recent = _sum(decayed, counts)
-        same = stored is not None and stored[0] == hour
-        self._hours[hour % _HOURS] = hour, _sum(stored[1] if same and stored else {}, counts)
+        self._hours = {each: kept for each, kept in self._hours.items() if each >= hour - max(_BACK)}
+        for each in covered_hours(begin, ts, at_most=max(_BACK)):
+            self._hours[each] = _sum(self._hours.get(each, {}), counts)
         return found
 
     def forget(self) -> None:
@@ -63,15 +69,17 @@ class HistogramReference:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all counts."""
-        hours = [[slot, hour, dict(counts)] for slot, (hour, counts) in sorted(self._hours.items())]
-        return {"recent": dict(self._recent), "hours": hours}
+        return {
+            "recent": dict(self._recent),
+            "hours": [[hour, dict(counts)] for hour, counts in sorted(self._hours.items())],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
         self._recent = {name: float(count) for name, count in state["recent"].items()}
         self._hours = {
-            int(slot): (int(hour), {name: float(count) for name, count in counts.items()})
-            for slot, hour, counts in state["hours"]
+            int(hour): {name: float(count) for name, count in counts.items()}
+            for *_, hour, counts in state["hours"]  # an older checkpoint names the hour of the day, too
         }
 
 
@@ -80,12 +88,16 @@ def _sum(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, f
 
 
 def _significant_psi(reference: Mapping[str, float], counts: Mapping[str, float]) -> float:
+    """Return the PSI of counts beyond the one that chance gives: of `n` names (n - 1) (1 / old + 1 / new) events."""
     names = sorted({*reference, *counts})
     old = np.array([reference.get(name, 0.0) for name in names])
     new = np.array([counts.get(name, 0.0) for name in names])
     if len(names) < 2 or not old.sum() or not new.sum():
         return 0.0
-    return psi(old, new) if _g_test(np.stack([old, new]) + 0.5) < _ALPHA else 0.0
+    if _g_test(np.stack([old, new]) + 0.5) >= _ALPHA:
+        return 0.0
+    by_chance = (len(names) - 1) * (1 / old.sum() + 1 / new.sum())
+    return max(float(psi(old, new) - by_chance), 0.0)
 
 
 def _g_test(counts: NDArray[np.float64]) -> float:

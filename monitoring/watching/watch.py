@@ -78,21 +78,22 @@ class Watch:
         self._first_ts: int | None = None
         self._beginning = True  # the kept values hold the stream's beginning
         self._suspicion = 0  # windows in which the shift that the test fired at may still prove to last
+        self._since = 0  # begin of the window in which the test began to fire, epoch ms
         self._start([], [])
 
     def update(self, value: Value, ts: int) -> Alarm | None:
         """Update with the value of a window that ended at `ts`, epoch ms; a window without a value is left out."""
-        compared = self._reference.compare(value, ts, keep=self._suspicion > 0) if isinstance(value, Mapping) else value
-        number = float(compared)  # no number of numpy: checkpoints hold plain values
+        begin = self._ends[-1] if self._ends else ts
+        number = self._number(value, begin, ts)
         if not math.isfinite(number):
             return None
         self._first_ts = ts if self._first_ts is None else self._first_ts
         self._cool_down.advance()
-        self._append(number, ts)
+        self._append(number, begin, ts)
         alarm = self._judge(ts) if self._suspicion else None
         self._suspicion = max(self._suspicion - 1, 0)
         if self._signal.seasonal:
-            self._season.add(number, ts)
+            self._season.add(number, begin=begin, ts=ts)
         if alarm is not None:
             self._beginning = False
         elif self._beginning and len(self._values) >= self._config.baseline + _BEGINNING and not self._suspicion:
@@ -115,6 +116,7 @@ class Watch:
             "first": self._first_ts,
             "beginning": self._beginning,
             "suspicion": self._suspicion,
+            "since": self._since,
             "pause": self._cool_down.remaining,
             "season": self._season.state_dict(),
             "reference": self._reference.state_dict(),
@@ -127,12 +129,20 @@ class Watch:
         self._standard = float(centre), float(spread)
         self._first_ts, self._beginning = state["first"], bool(state.get("beginning", False))
         self._suspicion, self._cool_down.remaining = int(state["suspicion"]), int(state["pause"])
+        self._since = int(state.get("since", 0))  # younger than the others
         self._season.load_state_dict(state["season"])
         self._reference.load_state_dict(state["reference"])
         self._test = self._make_test()
         if self._standard[1]:
             for value in self._values:
                 self._test.update(self._standardised(value))
+
+    def _number(self, value: Value, begin: int, ts: int) -> float:
+        """Return the number that a window adds to the series: of counts by name how far they are from the usual."""
+        if isinstance(value, Mapping):
+            since = self._since if self._suspicion else None
+            return self._reference.compare(value, begin=begin, ts=ts, since=since)
+        return float(value)  # no number of numpy: checkpoints hold plain values
 
     def _start(self, values: list[float], ends: list[int]) -> None:
         """Begin a series with the values of the past that still count."""
@@ -149,13 +159,14 @@ class Watch:
         for value in self._values:
             self._test.update(self._standardised(value))
 
-    def _append(self, value: float, ts: int) -> None:
+    def _append(self, value: float, begin: int, ts: int) -> None:
         self._values.append(value)
         self._ends.append(ts)
         if not self._standard[1]:
             self._set_standard()
         elif self._test.update(self._standardised(value)):
             patience = _PATIENCE_IF_SLOW if self._signal.slow else _PATIENCE
+            self._since = self._since if self._suspicion else begin
             self._suspicion = self._config.persistence + patience
 
     def _standardised(self, value: float) -> float:
@@ -201,6 +212,11 @@ class Watch:
             return False
         if ts - (self._first_ts or 0) < _DAY:
             return True
-        far = self._config.effect / 2 * shift.spread
-        recent = zip(values[-self._config.persistence :].tolist(), self._ends[-self._config.persistence :], strict=True)
-        return any(abs(value - usual) < far for value, end in recent for usual in self._season.expected(end))
+        persistence, ends = self._config.persistence, self._ends
+        # What came since the shift is no reference. One that seems older than the test waits for is the rhythm itself.
+        start = max(shift.start, len(ends) - persistence - _PATIENCE)
+        before, far = min(self._since, ends[start - 1]), self._config.effect / 2 * shift.spread
+        recent = zip(values[-persistence:].tolist(), ends[-persistence:], strict=True)
+        return any(
+            abs(value - usual) < far for value, end in recent for usual in self._season.expected(end, before=before)
+        )

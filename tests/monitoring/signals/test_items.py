@@ -34,7 +34,15 @@ def test_arrivals_and_departures_are_per_event(close_window: Any) -> None:
 def test_concentration_is_the_share_of_the_ten_most_popular(close_window: Any) -> None:
     values = close_window(GROUP, engaged(*range(20)), engaged(*range(10)), engaged(*range(9), 0))
     assert values["items_concentration"] == pytest.approx(30 / 40)
-    assert values["items_first_share"] == 4 / 40
+    assert math.isnan(values["items_rise"]), "nothing to compare with"
+
+
+def test_the_rise_is_the_largest_gain_of_a_share_since_four_windows(close_window: Any) -> None:
+    group = GROUP.create()
+    shares = [close_window(group, engaged(*[7] * popular, *range(100, 120 - popular))) for popular in range(2, 8)]
+    rises = [values["items_rise"] for values in shares]
+    assert all(math.isnan(rise) for rise in rises[:4])
+    assert rises[4:] == pytest.approx([4 / 20, 4 / 20])
 
 
 def test_unseen_items_and_features(close_window: Any) -> None:

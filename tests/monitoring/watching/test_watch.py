@@ -139,6 +139,35 @@ def test_a_mix_of_names_is_compared_as_a_whole() -> None:
     assert raised == [(82, 80)]
 
 
+@pytest.mark.parametrize("windows", [31, 34, 47])
+def test_a_shift_that_lasts_for_days_is_not_its_own_season(windows: int) -> None:
+    """Windows of 15 to 24 hours: what is compared with yesterday and last week may be the shift itself."""
+    tests = load_modules(TESTS_PACKAGE)
+    watch = Watch(signal(seasonal=True), WatchConfig(), tests["adwin"].create)
+    mixes = Watch(signal(seasonal=True, histogram=True, worse="up"), WatchConfig(), tests["psi"].create)
+    rng, raised, mixed = np.random.default_rng(3), [], []
+    for index, value in enumerate(series(20.0, windows=SHIFT + 30)):
+        ts, buys = index * windows * WINDOW, int(rng.binomial(1000, 0.1 if index < SHIFT else 0.6))
+        raised += [index] if watch.update(value, ts) else []
+        mixed += [index] if mixes.update({"buy": buys, "click": 1000 - buys}, ts) else []
+    assert len(raised) == 1
+    assert SHIFT + 2 <= raised[0] <= SHIFT + 10
+    assert mixed == [SHIFT + 2]
+
+
+def test_a_mix_that_follows_the_hour_raises_none() -> None:
+    """Few windows at night: the same hour of yesterday may have none, but one beside it does."""
+    tests = load_modules(TESTS_PACKAGE)
+    watch = Watch(signal(seasonal=True, histogram=True, worse="up", floor=0.042), WatchConfig(), tests["psi"].create)
+    rng, ts, raised = np.random.default_rng(4), 0, []
+    while ts < 12 * 24 * HOUR:
+        phase = np.sin(2 * np.pi * ts / (24 * HOUR))
+        ts += int(HOUR * (0.9 + 0.6 * phase))
+        buys = int(rng.binomial(1000, 0.3 + 0.25 * phase))
+        raised += [ts] if watch.update({"buy": buys, "click": 1000 - buys}, ts) else []
+    assert raised == []
+
+
 def test_the_beginning_of_a_stream_is_not_what_is_usual() -> None:
     """All items are new at first; when they are again, since the catalogue was replaced, that is news."""
     create = load_modules(TESTS_PACKAGE)["adwin"].create
