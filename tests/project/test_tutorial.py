@@ -104,7 +104,7 @@ def test_from_a_folder_of_files_to_an_answer(tmp_path: Path, monkeypatch: pytest
         assert text in report
     assert "200 are described" in shown["hsnn data describe shop"]
     assert "popularity" in shown["hsnn evaluate --data shop --baselines popularity"]
-    plain, filtered, bought = [line for _, text in blocks() for line in text.splitlines() if line.startswith("curl")]
+    plain, filtered, similar, bought = [line for _, text in blocks() for line in text.splitlines() if line.startswith("curl")]
     with running(up, tmp_path) as port:
         answer = ask(plain, port)
         assert len(answer["items"]) == 5
@@ -112,7 +112,14 @@ def test_from_a_folder_of_files_to_an_answer(tmp_path: Path, monkeypatch: pytest
         assert titles == [str(int(item)) for item in answer["items"]]
         only = ask(filtered, port)
         assert {int(item) % 4 for item in only["items"]} == {2}  # the third kind, Topf
-        assert all(features["title"].startswith("Topf") and features["price"] > 0 for features in only["features"])
+        assert all(
+            features["title"].startswith("Topf") and 0 < features["price"] <= 900 and int(features["stock"]) > 0
+            for features in only["features"]
+        )
+        like = ask(similar, port)
+        assert len(like["items"]) == 3
+        assert "00002" not in like["items"]
+        assert all('"' in features["title"] for features in like["features"])
         everything = plain.replace('"k": 5', '"k": 200')
         assert "00002" in ask(everything, port)["items"]
         ask(bought, port)
