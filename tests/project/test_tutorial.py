@@ -104,7 +104,9 @@ def test_from_a_folder_of_files_to_an_answer(tmp_path: Path, monkeypatch: pytest
         assert text in report
     assert "200 are described" in shown["hsnn data describe shop"]
     assert "popularity" in shown["hsnn evaluate --data shop --baselines popularity"]
-    plain, filtered, similar, bought = [line for _, text in blocks() for line in text.splitlines() if line.startswith("curl")]
+    plain, filtered, similar, bought = [
+        line for _, text in blocks() for line in text.splitlines() if line.startswith("curl")
+    ]
     with running(up, tmp_path) as port:
         answer = ask(plain, port)
         assert len(answer["items"]) == 5
