@@ -103,10 +103,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module that defines a public name."""
+    """Import the module that defines a public name; one that needs a package of an extra says which."""
     if name not in _MODULES:
         raise AttributeError(f"module 'hsnn' has no attribute {name!r}; public names: {', '.join(__all__)}")
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        from hsnn.monitoring.errors import missing_package
+
+        if (message := missing_package(error)) is None:
+            raise
+        raise ModuleNotFoundError(f"hsnn.{name}: {message}", name=error.name) from error
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import hsnn
+from tests.base_installation import BASE_INSTALLATION
 from tests.paths import ROOT
 
 
@@ -37,6 +38,14 @@ def test_importing_it_imports_no_room() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_name_that_the_base_installation_cannot_import_says_what_to_install() -> None:
+    code = BASE_INSTALLATION + "import hsnn; hsnn.Client\ntry: hsnn.Learner\nexcept ImportError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.startswith("hsnn.Learner: this needs the package torch")
+    assert "pip install 'hsnn[train]'" in done.stdout
 
 
 @pytest.mark.slow
