@@ -10,7 +10,7 @@ import re
 
 from benchmarks.paths import RESULTS_FOLDER, ROOT
 from benchmarks.publish.table import table as publish
-from benchmarks.tables.parts import checkpoints, exact, ids, pipeline, speed, workers
+from benchmarks.tables.parts import checkpoints, exact, hosts, ids, pipeline, speed, workers
 from benchmarks.tables.quality import ablations, quality
 from benchmarks.tables.static import gowalla
 from benchmarks.tables.system import churn, crash, demo, freshness, fuzz, ingest, kills
@@ -32,6 +32,7 @@ def main() -> None:
         "crash": crash,
         "kills": kills,
         "freshness": freshness,
+        "hosts": hosts,
         "ids": ids,
         "ingest": ingest,
         "pipeline": pipeline,

@@ -64,6 +64,22 @@ def workers(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def hosts(found: dict[str, Any]) -> str:
+    """How long one trainer over two hosts took to train again, by what happened to one of them."""
+    bits = "bit for bit that" if found["same_checkpoint"] else "NOT that"
+    lines = [
+        f"{found['trained']:,} of {found['events']:,} events trained, {found['dead_lettered']} dead letters; the last "
+        f"checkpoint is {bits} of an undisturbed run. torchrun's agents were started {found['agents_started']} times.",
+        "",
+        "| to one of the hosts | times | s until training goes on, median | longest |",
+        "|---|--:|--:|--:|",
+    ]
+    for loss in dict.fromkeys(one["loss"] for one in found["losses"]):
+        seconds = [one["seconds"] for one in found["losses"] if one["loss"] == loss]
+        lines.append(f"| {loss} | {len(seconds)} | {np.median(seconds):.0f} | {max(seconds):.0f} |")
+    return "\n".join(lines)
+
+
 def exact(found: dict[str, Any]) -> str:
     """Share scored and milliseconds of the modes, medians over the queries."""
     alone = found["search_alone"]
