@@ -103,6 +103,7 @@ class Demo:
             report = status.update if self._console.is_terminal else self._console.print
             self._sandbox.start(self.interrupt.asked, report)
         if not self.interrupt.asked():
+            self._console.print(f"The console, while it runs: {self._console_page}", markup=False, soft_wrap=True)
             self._replay_events()
         if self.interrupt.asked():
             self._console.print("stopping: every process is asked to end; Ctrl+C again ends them at once")
@@ -114,6 +115,8 @@ class Demo:
         self._finished = True
         if keep and self.users:
             self._keep_serving()
+        else:
+            self._console.print("With --keep it goes on serving, and the console with it.", markup=False)
         return problems
 
     def _print_problems(self, problems: list[str]) -> None:
@@ -216,11 +219,14 @@ class Demo:
             json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
             self._console.print(f"written to {json_file}", markup=False)
 
+    @property
+    def _console_page(self) -> str:
+        return f"{self._sandbox.server}/console"
+
     def _keep_serving(self) -> None:
         user = self.users[0].user
         body = msgspec.json.encode({"user": user, "k": 5}).decode()
-        page = f"{self._sandbox.server}/console"
-        self._console.print(f"Open {page} in a browser; the server answers until Ctrl+C:", markup=False)
+        self._console.print(f"Open {self._console_page} in a browser; the server answers until Ctrl+C:", markup=False)
         command = f"curl -s {self._sandbox.server}/v1/retrieve -d '{body}'"
         self._console.print(command, style="bold", markup=False, soft_wrap=True, highlight=False)
         while not self.interrupt.asked():

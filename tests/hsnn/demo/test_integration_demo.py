@@ -132,6 +132,7 @@ def test_events_flow_items_come_and_go_and_everything_is_accounted_for(
         "trainer.model.nodes=16",
     )
     runs.append(run)
+    run.until(lambda: "The console, while it runs: http://127.0.0.1:" in run.text, START_DEADLINE)
     run.until(lambda: "curl -s" in run.text, 2 * START_DEADLINE)
     found = json.loads(figures.read_text())
     assert found["events"] == {"produced": EVENTS, "trained": EVENTS, "dead_lettered": 0, "dropped": 0, "pending": 0}
