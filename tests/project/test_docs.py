@@ -87,6 +87,10 @@ def test_metrics_that_are_named_exist(page: Path) -> None:
     assert set(re.findall(r"`(hsnn_[a-z_]+)", text(page))) <= metrics()
 
 
+def test_the_readme_is_short() -> None:
+    assert len(text(ROOT / "README.md").splitlines()) < 200
+
+
 def test_operations_explains_every_metric() -> None:
     assert metrics() == set(re.findall(r"`(hsnn_[a-z_]+)", text(ROOT / "docs" / "operations.md")))
 
