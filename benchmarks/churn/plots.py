@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hsnn.evaluation.optional_packages import import_optional
-from hsnn.evaluation.report.plots import STYLE
+from hsnn.evaluation.report.plots import STYLE, line_widths
 
 MEASURES = {
     "recall": "recall@50 against brute force",
@@ -36,12 +36,13 @@ def draw(competitors: Mapping[str, Any], folder: Path, stem: str) -> list[Path]:
         pyplot = import_optional("matplotlib.pyplot", "the plots", "matplotlib")
         for measure, title in MEASURES.items():
             figure, axes = pyplot.subplots()
-            for name, of in competitors.items():
+            widths = line_widths(len(competitors))
+            for (name, of), width in zip(competitors.items(), widths, strict=True):
                 looks = [look for look in of["looks"] if look.get(measure) is not None]
                 churn = [100 * look["churn"] for look in looks]
-                axes.plot(
-                    churn, [look[measure] for look in looks], "o-", label=name.replace("_", " "), color=_COLOURS[name]
-                )
+                found = [look[measure] for look in looks]
+                label = name.replace("_", " ")
+                axes.plot(churn, found, "o-", label=label, color=_COLOURS[name], linewidth=width, markersize=5)
             if measure in _LOGARITHMIC:
                 axes.set_yscale("log")
             axes.set(xlabel="items replaced, % of all", ylabel=title)

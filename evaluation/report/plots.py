@@ -45,6 +45,21 @@ STYLE: dict[str, Any] = {
 }
 
 
+# Widths of the first and the last line of a plot, points.
+_WIDEST, _THINNEST = 7.0, 1.4
+
+
+def line_widths(count: int) -> list[float]:
+    """Return the widths of lines in the order in which they are drawn: where two coincide, the earlier one shows.
+
+    Examples
+    --------
+    >>> line_widths(3)
+    [7.0, 4.2, 1.4]
+    """
+    return [round(float(width), 2) for width in np.linspace(_WIDEST, _THINNEST, count)]
+
+
 def draw(runs: Sequence[Run], figures: Mapping[str, Any], folder: Path, stem: str) -> dict[str, Path]:
     """Draw the plots of runs that differ in their seed into `folder`; return their files by name.
 
@@ -80,13 +95,14 @@ def over_stream(run: Run, method: str) -> tuple[NDArray[np.float64], NDArray[np.
 
 def _stream(axes: Any, runs: Sequence[Run], figures: Mapping[str, Any]) -> None:
     unit = "hours" if runs[0].ts[-1] - runs[0].ts[0] < 3 * _DAY else "days"
-    for method in [name for name in ("exhaustive", "served", "popularity") if name in figures["methods"]]:
+    methods = [name for name in ("exhaustive", "served", "popularity") if name in figures["methods"]]
+    for method, width in zip(methods, line_widths(len(methods)), strict=True):
         curves = [over_stream(run, method) for run in runs]
         shortest = min(len(days) for days, _ in curves)
         times = np.mean([days[:shortest] for days, _ in curves], 0) * (24 if unit == "hours" else 1)
         recalls = 100 * np.array([recall[:shortest] for _, recall in curves])  # (seeds, buckets)
         line = "--" if method == "exhaustive" else "-"
-        axes.plot(times, recalls.mean(0), line, color=_COLOURS[method], label=method, linewidth=1.8)
+        axes.plot(times, recalls.mean(0), line, color=_COLOURS[method], label=method, linewidth=width)
         if len(runs) > 1:
             axes.fill_between(times, recalls.min(0), recalls.max(0), color=_COLOURS[method], alpha=0.12, linewidth=0)
     axes.set(xlabel=f"stream time, {unit} since the first query", ylabel="recall@50, percent", ylim=(0, None))
@@ -94,13 +110,15 @@ def _stream(axes: Any, runs: Sequence[Run], figures: Mapping[str, Any]) -> None:
 
 
 def _curves(axes: Any, runs: Sequence[Run], figures: Mapping[str, Any]) -> None:
-    for name, curve in figures["curves"].items():
+    widths = line_widths(len(figures["curves"]))
+    for (name, curve), width in zip(figures["curves"].items(), widths, strict=True):
         shares, recalls = points(curve, "recall_at_50")
         axes.plot(
             100 * np.array(shares),
             100 * np.array(recalls),
             "o-",
             color=_COLOURS[name],
+            linewidth=width,
             markersize=4,
             label=name.replace("_", " "),
         )
