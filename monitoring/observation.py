@@ -95,6 +95,10 @@ class Observation:
     node_sizes : (K,) int64
     node_vectors : function
         Returns the vectors (K, d) of the nodes now; called at the end of a window, if at all.
+    node_cosines : function
+        Returns the cosines of a sample of items with their nodes' vectors; called as `node_vectors`.
+    mean_user : function
+        Returns the running mean (d,) of the users' vectors; called as `node_vectors`.
     dropped : reason -> events
     letter_reasons : reason -> dead letters
     dead_lettered, late_actions : int
@@ -124,6 +128,8 @@ class Observation:
     node_of: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     node_sizes: NDArray[np.integer] = field(default_factory=lambda: _NO_ROWS)
     node_vectors: Callable[[], NDArray[np.float32]] = lambda: np.zeros((0, 0), np.float32)
+    node_cosines: Callable[[], NDArray[np.float32]] = lambda: _NO_NUMBERS
+    mean_user: Callable[[], NDArray[np.float32]] = lambda: _NO_NUMBERS
     dropped: Mapping[str, int] = field(default_factory=dict)
     letter_reasons: Mapping[str, int] = field(default_factory=dict)
     dead_lettered: int = 0

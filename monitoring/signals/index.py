@@ -33,6 +33,12 @@ SIGNALS = (
         floor=0.02,
     ),
     Signal(
+        name="index_item_similarity",
+        meaning="mean cosine of an item's vector with that of its node",
+        worse="down",
+        floor=0.005,
+    ),
+    Signal(
         name="index_stale_share",
         meaning="share of the items assigned anew that another node was nearest to",
         worse="up",
@@ -53,17 +59,19 @@ class IndexSignals:
         self._sums.add(assigned=observation.model.assigned, moved=observation.model.moved)
 
     def close(self, observation: Observation) -> Mapping[str, Value]:
-        """Return balance, dead nodes, churn and staleness; NaN before there are nodes."""
+        """Return balance, dead nodes, churn, similarities and staleness; NaN before there are nodes."""
         stale = self._sums.share("moved", "assigned")
         self._sums.clear()
         sizes = observation.node_sizes
         if not len(sizes) or not sizes.any():
             return dict.fromkeys((signal.name for signal in SIGNALS), float("nan"))
+        cosines = observation.node_cosines()
         return {
             "index_max_over_mean": float(np.log(sizes.max() / sizes.mean())),
             "index_dead_share": float((sizes == 0).mean()),
             "index_churn": self._churn(observation.node_of),
             "index_similarity": _similarity(observation.node_vectors()),
+            "index_item_similarity": float(cosines.mean()) if len(cosines) else float("nan"),
             "index_stale_share": stale,
         }
 

@@ -34,9 +34,9 @@ class SeasonalReference:
             entry = self._hours.setdefault(hour, [0.0, 0.0])
             entry[0] += value
             entry[1] += 1
-        if len(self._hours) > max(BACK) + 2:
-            oldest = ts // HOUR - max(BACK) - 1
-            self._hours = {each: sums for each, sums in self._hours.items() if each >= oldest}
+        oldest = ts // HOUR - max(BACK) - 1
+        while (first := next(iter(self._hours))) < oldest:  # in the order of time, as windows are
+            del self._hours[first]
 
     def expected(self, ts: int, *, before: int | None = None) -> list[float]:
         """Return the means of the hours that `ts` is compared with; none where the stream is too young.

@@ -14,6 +14,9 @@ from hsnn.trainer.optim.gradient_guard import StepKind
 from hsnn.trainer.training.learner import Learner
 from hsnn.trainer.training.prepared import PreparedBatch, StepReport
 
+# Items whose vectors are compared with those of their nodes: the standard error of their mean cosine is about 0.01.
+_COMPARED = 64
+
 Completion = Callable[[StepReport], Observation | None]
 """Makes the observation from the report of the step; None for a batch without examples."""
 
@@ -72,6 +75,8 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
             node_of=learner.leaves.node_of[: len(learner.items)],
             node_sizes=learner.leaves.sizes,
             node_vectors=lambda: _node_vectors(learner),
+            node_cosines=lambda: _node_cosines(learner),
+            mean_user=lambda: learner.network.monn.mean_user.numpy().copy(),
             dropped=batch.dropped,
             letter_reasons=batch.letter_reasons,
             dead_lettered=batch.dead_lettered,
@@ -89,6 +94,14 @@ def _node_vectors(learner: Learner) -> NDArray[np.float32]:
     with torch.no_grad():
         vectors: NDArray[np.float32] = hierarchy.node_vectors(len(hierarchy) - 1)[:, :-1].numpy()
     return vectors
+
+
+def _node_cosines(learner: Learner) -> NDArray[np.float32]:
+    """Compute the cosines of items with the vectors of their nodes, of every so many-th item that has one."""
+    node_of = learner.leaves.node_of[: len(learner.items)]
+    rows = np.flatnonzero(node_of >= 0).astype(np.int64)
+    rows = rows[:: -(-len(rows) // _COMPARED) or 1]
+    return learner.network.node_cosines(rows, learner.items.tokens, node_of[rows])
 
 
 def _feed_figures(prepared: PreparedBatch) -> FeedFigures:

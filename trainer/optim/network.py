@@ -301,6 +301,17 @@ class Network:
             _, points = self._points(rows, tokens)
             return self.monn.levels.hierarchy.assign_projected(points).numpy().astype(np.int32)
 
+    def node_cosines(
+        self, rows: NDArray[np.int64], tokens: NDArray[np.int32], nodes: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """Compute the cosines (n,) of the items `rows` (n,) with the vectors of the leaves `nodes` (n,), bias aside."""
+        hierarchy = self.monn.levels.hierarchy
+        with torch.no_grad():
+            _, points = self._points(rows, tokens)
+            own = hierarchy.node_vectors(len(hierarchy) - 1)[torch.from_numpy(nodes).long()]
+            cosines: NDArray[np.float32] = torch.cosine_similarity(points[:, :-1], own[:, :-1]).numpy()
+        return cosines
+
     def _points(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
         """Compute the index vectors of the items `rows`, (n, d+1), before and after projection."""
         vectors = index_vectors(self.items.vectors(rows, tokens[rows]), self._config.model.dim)

@@ -54,6 +54,8 @@ def observation(rng: np.random.Generator, number: int, **changes: Any) -> Observ
         "node_of": rng.integers(16, size=500).astype(np.int32),
         "node_sizes": rng.multinomial(500, np.full(16, 1 / 16)),
         "node_vectors": lambda: np.eye(16, dtype=np.float32) + 0.1,
+        "node_cosines": lambda: np.full(64, 0.8, np.float32),
+        "mean_user": lambda: rng.normal(1.0, 0.01, 8).astype(np.float32),
         "watermark": int(ts[-1]),
     }
     return Observation(**(fields | changes))

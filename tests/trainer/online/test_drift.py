@@ -51,7 +51,7 @@ def test_a_detector_is_added_by_one_file(config: TrainerConfig, world: Any, tmp_
         again = DriftMonitor(MonitoringConfig())
         again.load_state_dict(monitor.state_dict())
         assert again.state_dict() == monitor.state_dict()
-    groups = {"model", "users", "items", "index", "sources", "features", "pipeline", "clocks", "window"}
+    groups = {"model", "users", "user_vectors", "items", "index", "sources", "features", "pipeline", "clocks", "window"}
     assert set(older) == {"loss", "mix", "gate"} | {f"signals.{name}" for name in groups}
 
 
