@@ -10,6 +10,7 @@ import re
 
 from benchmarks.paths import RESULTS_FOLDER, ROOT
 from benchmarks.publish.table import table as publish
+from benchmarks.tables.drift import drift
 from benchmarks.tables.parts import checkpoints, exact, hosts, ids, pipeline, speed, workers
 from benchmarks.tables.quality import ablations, quality
 from benchmarks.tables.static import gowalla
@@ -26,6 +27,7 @@ def main() -> None:
         "checkpoints": checkpoints,
         "gowalla": gowalla,
         "speed": speed,
+        "drift": drift,
         "exact": exact,
         "demo": demo,
         "churn": churn,

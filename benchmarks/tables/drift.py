@@ -1,0 +1,63 @@
+"""Detection of planted drift, over seeds."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from scipy.stats import chi2
+
+# Events among which one false alarm is the goal.
+_PER_EVENTS = 5_000_000
+
+# Confidence of the bound on the rate of false alarms, the customary one.
+_CONFIDENCE = 0.95
+
+TWINS = {"false": "as it is", "false with a rhythm": "with the rhythm of a day"}
+"""Streams without a change: key of their alarms, and what they are."""
+
+
+def drift(found: list[dict[str, Any]]) -> str:
+    """Return a column per stream: how many seeds found each change and when, and the false alarms."""
+    runs = [run for run in found if not run["model"]]
+    streams = list(dict.fromkeys(run["stream"] for run in runs))
+    by_stream = {name: [run for run in runs if run["stream"] == name] for name in streams}
+    changes = list(dict.fromkeys(change for run in runs for change in run["plants"]))
+    lines = [f"| change | {' | '.join(streams)} |", "|---" + "|--:" * len(streams) + "|"]
+    for change in changes:
+        cells = [_cell([run["plants"].get(change) for run in by_stream[name]]) for name in streams]
+        lines.append(f"| {change} | {' | '.join(cells)} |")
+    for key, meaning in TWINS.items():
+        cells = [f"{sum(len(run[key]) for run in own)} in {_events(own):,}" for own in by_stream.values()]
+        lines.append(f"| none, {meaning}: false alarms in events | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _rate(runs)])
+
+
+def _cell(plants: list[dict[str, Any] | None]) -> str:
+    planted = [plant for plant in plants if plant is not None]
+    if not planted:
+        return "no values"
+    delays = [plant["delay"] for plant in planted if plant["delay"] is not None]
+    share = "" if len(delays) == len(planted) else f"{len(delays)} of {len(planted)}"
+    if not delays:
+        return share
+    hours = median(plant["hours"] for plant in planted if plant["hours"] is not None)
+    return f"{share + ': ' if share else ''}{median(delays):,.0f} / {max(delays):,}, {hours:,.3g} h"
+
+
+def _rate(runs: list[dict[str, Any]]) -> str:
+    """Say how many alarms of all signals together were false, and what rate that allows (Poisson, one-sided)."""
+    plants = [plant for run in runs for plant in run["plants"].values()]
+    missed = sum(plant["delay"] is None for plant in plants)
+    false = sum(len(run[key]) for run in runs for key in TWINS)
+    events = len(TWINS) * _events(runs)
+    bound = float(chi2.ppf(_CONFIDENCE, 2 * (false + 1))) / 2
+    return (
+        f"{missed} of {len(plants)} changes missed. {false} false alarms in {events:,} quiet events, "
+        f"{_PER_EVENTS * false / events:.2f} in five million; at most {_PER_EVENTS * bound / events:.2f} with 95% "
+        "confidence, if seeds were independent."
+    )
+
+
+def _events(runs: list[dict[str, Any]]) -> int:
+    return sum(run["events"] for run in runs)

@@ -1,0 +1,32 @@
+"""The table of detection: seeds that found a change, delays, and the bound on false alarms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.tables.drift import drift
+
+
+def run(stream: str, delay: int | None, *false: Any) -> dict[str, Any]:
+    hours = None if delay is None else delay / 1000
+    return {
+        "stream": stream,
+        "model": False,
+        "events": 1_000_000,
+        "false": list(false),
+        "false with a rhythm": [],
+        "plants": {"bot flood": {"delay": delay, "hours": hours, "kinds": []}},
+    }
+
+
+def test_a_cell_has_the_median_and_the_longest_delay_and_how_many_seeds_found_it() -> None:
+    found = [run("films", 3000), run("films", 5000), run("news", None, [7, 1, "users_rate"]), run("news", 1000)]
+    lines = drift([*found, {"stream": "films", "model": True}]).splitlines()
+    assert lines[0] == "| change | films | news |"
+    assert lines[2] == "| bot flood | 4,000 / 5,000, 4 h | 1 of 2: 1,000 / 1,000, 1 h |"
+    assert lines[3] == "| none, as it is: false alarms in events | 0 in 2,000,000 | 1 in 2,000,000 |"
+    assert lines[-1].startswith("1 of 4 changes missed. 1 false alarms in 8,000,000 quiet events, 0.62 in five million")
+
+
+def test_without_a_false_alarm_the_bound_is_three_events() -> None:
+    assert "at most 7.49 with 95%" in drift([run("films", 3000)])
