@@ -17,6 +17,9 @@ _COMPARED = 64
 # Items whose node is compared with that of the window before: enough for a standard error below one point.
 _SAMPLE = 4096
 
+# Windows after which the vectors of items are computed again: as much work as all other signals of the index.
+_EVERY = 4
+
 SIGNALS = (
     Signal(name="index_max_over_mean", meaning="log of the fullest node's size over the mean", worse="up", floor=0.1),
     Signal(name="index_dead_share", meaning="share of the nodes without items", worse="up", floor=0.02),
@@ -53,6 +56,7 @@ class IndexSignals:
 
     def __init__(self) -> None:
         self._stride, self._nodes, self._sums = 1, np.zeros(0, np.int32), Sums()
+        self._windows = 0  # with nodes
 
     def update(self, observation: Observation) -> None:
         """Count the items that were assigned anew; the nodes are read when the window closes."""
@@ -65,7 +69,8 @@ class IndexSignals:
         sizes = observation.node_sizes
         if not len(sizes) or not sizes.any():
             return dict.fromkeys((signal.name for signal in SIGNALS), float("nan"))
-        cosines = observation.node_cosines()
+        cosines = observation.node_cosines() if self._windows % _EVERY == 0 else np.zeros(0, np.float32)
+        self._windows += 1
         return {
             "index_max_over_mean": float(np.log(sizes.max() / sizes.mean())),
             "index_dead_share": float((sizes == 0).mean()),
@@ -86,15 +91,17 @@ class IndexSignals:
         return float((nodes[common] != before[common])[both].mean()) if both.any() else float("nan")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the nodes of the sample, and the open window."""
+        """Return the nodes of the sample, the open window, and how many there were."""
         nodes = self._nodes.astype("<i4").tobytes()
-        return {"stride": self._stride, "nodes": nodes, "sums": self._sums.state_dict()}
+        sums = self._sums.state_dict()
+        return {"stride": self._stride, "nodes": nodes, "sums": sums, "windows": self._windows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
         self._stride = int(state["stride"])
         self._nodes = np.frombuffer(state["nodes"], "<i4").astype(np.int32)
         self._sums.load_state_dict(state.get("sums", {}))  # younger than the others
+        self._windows = int(state.get("windows", 0))  # the youngest
 
 
 def _similarity(vectors: NDArray[np.float32]) -> float:

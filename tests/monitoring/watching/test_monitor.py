@@ -70,11 +70,11 @@ def run(monitor: SignalMonitor, first: int, last: int, shift: int = 10**9, **cha
     return raised
 
 
-def test_every_declared_signal_has_a_value_after_six_windows() -> None:
+def test_every_declared_signal_has_a_value_after_five_windows() -> None:
     for name, group in declared_groups().items():
         signals = group.create()
         values: dict[str, Any] = {}
-        for number in range(6):
+        for number in range(5):
             seen = observation(np.random.default_rng(number), number, values=np.ones(BATCH, np.float32))
             signals.update(seen)
             values = dict(signals.close(seen))
