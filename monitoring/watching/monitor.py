@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -27,6 +28,8 @@ RECENT_VALUES = 12
 """Last values of a signal in the trainer's progress: what an action's effect is measured by."""
 
 SIGNAL = Gauge("hsnn_signal", "Value of a drift signal in the last window.", ["signal"])
+
+_gauge_of = cache(SIGNAL.labels)  # its look-up takes longer than setting it
 
 # Key of the window's own state among those of the groups.
 _WINDOW = "window"
@@ -168,4 +171,4 @@ class SignalMonitor:
 
 def _show(signal: str, value: Value) -> None:
     if isinstance(value, float):
-        SIGNAL.labels(signal).set(value)
+        _gauge_of(signal).set(value)
