@@ -188,11 +188,14 @@ class SimilarRequest(Query, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     items : ids; unknown ones are passed over, as long as one is known
     by : ``model``: the cosine of the items' vectors; ``evidence``: how large a share of what users engage with around
         the given items an item is; ``both``: their sum
+    exhaustive : compare every allowed item; otherwise those of the nodes nearest to the given items, and those with
+        evidence
     user : id; what this user has seen is left out
     """
 
     items: Annotated[list[Id], Meta(min_length=1, max_length=100)]
     by: Literal["both", "model", "evidence"] = "both"
+    exhaustive: bool = False
     user: Id | None = None
 
 

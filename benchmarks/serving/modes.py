@@ -1,10 +1,11 @@
-"""Time of the modes `exact` and `exhaustive`, in process, one thread: engine and reference path in turns.
+"""Time of the modes `exact` and `exhaustive`, and of similar items, in process, one thread, in turns.
 
     python -m benchmarks.serving.modes
     python -m benchmarks.serving.modes --items 100000 --json FILE
 
-Each request is asked of both for a time that nobody has asked about yet (states and bounds are made), and for that time
-again. Both must give the same items, up to equal scores.
+Each request of a mode is asked of engine and reference path for a time that nobody has asked about yet (states and
+bounds are made), and for that time again. Both must give the same items, up to equal scores. Similar items are asked for
+by both paths, and by comparing every item, which is what recall is measured against.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from benchmarks.paths import RESULTS_FOLDER
 from benchmarks.serving.planted_mirror import plant
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.mirror.mirror import Mirror
-from hsnn.serving.schema import Answer, Request
+from hsnn.serving.schema import Answer, Request, SimilarRequest
 from hsnn.serving.search.retrieval import retrieve
+from hsnn.serving.search.similar import similar
 from hsnn.trainer.threads import use_threads
 
 RESULTS = RESULTS_FOLDER / "serving_modes.json"
@@ -56,7 +58,7 @@ def measured(items: int, seed: int) -> dict[str, Any]:
     """Milliseconds of CPU time (medians) by mode, at a new time and at the same time again, and the share scored."""
     made = plant(items, ASKED, seed)
     mirrors = {"engine": made.mirror(engine=True), "reference": made.mirror(engine=False)}
-    return {mode: _mode(mirrors, mode) for mode in MODES}
+    return {mode: _mode(mirrors, mode) for mode in MODES} | {"similar": _similar(mirrors, made.first_row)}
 
 
 def _mode(mirrors: dict[str, Mirror], mode: str) -> dict[str, Any]:
@@ -75,6 +77,30 @@ def _mode(mirrors: dict[str, Mirror], mode: str) -> dict[str, Any]:
         _check(*answers.values())
     medians = {name: round(float(np.median(found)), 2) for name, found in times.items()}
     return {"ms": medians, "scored_share": {path: round(float(np.median(found)), 4) for path, found in shares.items()}}
+
+
+def _similar(mirrors: dict[str, Mirror], first_row: int) -> dict[str, Any]:
+    ids = mirrors["engine"].state.items.ids.ids[first_row:]
+    times: dict[str, list[float]] = {name: [] for name in [*mirrors, "every item"]}
+    recalls: dict[str, list[float]] = {name: [] for name in mirrors}
+    shares = []
+    for number in range(ASKED + 1):
+        given, found = ids[number * (len(ids) // (ASKED + 1))], {}
+        for name in times:
+            request = SimilarRequest(items=[given], k=K, exhaustive=name not in mirrors)
+            began = time.process_time()
+            found[name] = similar(mirrors.get(name, mirrors["engine"]), request, LIMITS)
+            if number:
+                times[name].append(1000 * (time.process_time() - began))
+        best = set(found["every item"].items)
+        for name, taken in recalls.items():
+            taken.append(len(best.intersection(found[name].items)) / len(best))
+        shares.append(found["engine"].stats.scored_share)
+    return {
+        "ms": {name: round(float(np.median(taken)), 2) for name, taken in times.items()},
+        "recall": {name: round(float(np.mean(taken)), 4) for name, taken in recalls.items()},
+        "scored_share": round(float(np.median(shares)), 4),
+    }
 
 
 def _check(one: Answer, other: Answer) -> None:

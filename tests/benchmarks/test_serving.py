@@ -33,7 +33,8 @@ def test_modes_find_the_same_by_both_paths(tmp_path, monkeypatch):
     monkeypatch.setattr(modes, "ASKED", 3)
     modes.main(["--items", "2000", "--json", str(tmp_path / "found.json")])
     found = json.loads((tmp_path / "found.json").read_text())["sizes"]["2000"]
-    assert set(found) == {"exact", "exhaustive"}
+    assert set(found) == {"exact", "exhaustive", "similar"}
+    assert min(found["similar"]["recall"].values()) > 0.99
     assert found["exact"]["scored_share"]["engine"] < found["exhaustive"]["scored_share"]["engine"] == 1
 
 

@@ -62,6 +62,9 @@ class LevelsArrays:
         Factor of the parent's log probability.
     widths : tuple of int
         Width of the user vectors of each level.
+    leaf_directions : (K, d)
+        Of length 1, mapped back to item vectors: their products with an item order leaves as the cosine of the item, as
+        the index projects it, and of the leaves' vectors does.
     """
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
@@ -78,6 +81,9 @@ class LevelsArrays:
             nodes = summed[:, :-1] + represent(weight(weights, f"hierarchy.representative_{level}"))
             own = select_prefix(weights, f"over_archs.{level}.")
             self.levels.append(LevelArrays(own, nodes, heads[level]))
+        leaves = summed[:, :-1]
+        lengths = np.maximum(np.linalg.norm(leaves, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        self.leaf_directions: Floats = (leaves / lengths) @ weight(weights, "hierarchy.head.weight")
 
     def log_shares(self, leaf_log_share: Floats) -> list[Floats]:
         """Return the log share of each node in its family's traffic, per level (K_l,), from the leaves' (K,)."""

@@ -183,6 +183,11 @@ class Scorer:
         return self.model.ensemble
 
     @property
+    def leaf_directions(self) -> NDArray[np.float32]:
+        """Directions of the leaves, (K, d): see `hsnn.trainer.model.array_levels.LevelsArrays`."""
+        return self.model.levels.leaf_directions
+
+    @property
     def popularity_factor(self) -> float:
         """Factor of log popularity in an item's score."""
         return float(self.model.state_tower.popularity)

@@ -71,6 +71,9 @@ class ScanQuery(NamedTuple):
         Further candidates, wherever they are, and what is added to their scores.
     departed_to : int
         Time up to which ends of availability are obeyed, epoch ms.
+    cosine : bool
+        Whether items are scored by the cosine of `vector`, which then has length 1 and the width of the static vectors,
+        and of their static vectors, without biases.
     """
 
     vector: Floats
@@ -82,6 +85,7 @@ class ScanQuery(NamedTuple):
     pair_rows: Rows
     pair_scores: Floats
     departed_to: int
+    cosine: bool = False
 
 
 class Opening(NamedTuple):
@@ -172,7 +176,12 @@ def _order_score(arrays: LeafArrays, query: ScanQuery, place: int | np.int64) ->
     total = np.float32(0)
     for column in range(len(query.vector)):
         total += arrays.vectors[place, column] * query.vector[column]
-    return total + arrays.bias[place]
+    if not query.cosine:
+        return total + arrays.bias[place]
+    squares = np.float32(0)
+    for column in range(len(query.vector)):
+        squares += arrays.vectors[place, column] * arrays.vectors[place, column]
+    return total / np.sqrt(squares) if squares > 0 else np.float32(0)
 
 
 @compiled

@@ -1,4 +1,4 @@
-// Built by make client from sources with SHA-256 b91b5551b0b777df3e086d42f7de907e185d052f8be32706fe4525574051ff66.
+// Built by make client from sources with SHA-256 dac068bdd9aedad73b2f1f0001caae1b5cee831c21f630be346246b4c247f088.
 /** Client of the HTTP API of hsnn. Its types are those of the server's OpenAPI document. */
 /** The server cannot be reached, or refused: `status` is its HTTP status, 0 without an answer. */
 export class HsnnError extends Error {

@@ -2379,6 +2379,8 @@ export interface components {
          *         items : ids; unknown ones are passed over, as long as one is known
          *         by : ``model``: the cosine of the items' vectors; ``evidence``: how large a share of what users engage with around
          *             the given items an item is; ``both``: their sum
+         *         exhaustive : compare every allowed item; otherwise those of the nodes nearest to the given items, and those with
+         *             evidence
          *         user : id; what this user has seen is left out
          */
         SimilarRequest: {
@@ -2395,6 +2397,8 @@ export interface components {
             caps?: components["schemas"]["Cap"][];
             /** @default false */
             echo?: boolean;
+            /** @default false */
+            exhaustive?: boolean;
             /** @default false */
             explain?: boolean;
             /** @default [] */
