@@ -4,8 +4,8 @@
     python -m benchmarks.serving.modes --items 100000 --json FILE
 
 Each request of a mode is asked of engine and reference path for a time that nobody has asked about yet (states and
-bounds are made), and for that time again. Both must give the same items, up to equal scores. Similar items are asked for
-by both paths, and by comparing every item, which is what recall is measured against.
+bounds are made), and for that time again. Both must give the same items, up to equal scores. Similar items are asked
+for by both paths, and by comparing every item, which is what recall is measured against.
 """
 
 from __future__ import annotations
