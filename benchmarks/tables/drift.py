@@ -13,13 +13,20 @@ _PER_EVENTS = 5_000_000
 # Confidence of the bound on the rate of false alarms, the customary one.
 _CONFIDENCE = 0.95
 
+# Key of the recall lost although the action was taken.
+_ACTED = "recall lost with rates"
+
 TWINS = {"false": "as it is", "false with a rhythm": "with the rhythm of a day"}
 """Streams without a change: key of their alarms, and what they are."""
 
 
 def drift(found: list[dict[str, Any]]) -> str:
+    """Return the tables of the streams that were counted, and of those that were learned."""
+    return "\n\n".join([_counted([run for run in found if not run["model"]]), *_learned(found)])
+
+
+def _counted(runs: list[dict[str, Any]]) -> str:
     """Return a column per stream: how many seeds found each change and when, and the false alarms."""
-    runs = [run for run in found if not run["model"]]
     streams = list(dict.fromkeys(run["stream"] for run in runs))
     by_stream = {name: [run for run in runs if run["stream"] == name] for name in streams}
     changes = list(dict.fromkeys(change for run in runs for change in run["plants"]))
@@ -31,6 +38,29 @@ def drift(found: list[dict[str, Any]]) -> str:
         cells = [f"{sum(len(run[key]) for run in own)} in {_events(own):,}" for own in by_stream.values()]
         lines.append(f"| none, {meaning}: false alarms in events | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _rate(runs)])
+
+
+def _learned(found: list[dict[str, Any]]) -> list[str]:
+    """Return a table per stream that was learned: when each change was found, and the recall lost, of each seed."""
+    tables = []
+    for name in dict.fromkeys(run["stream"] for run in found if run["model"]):
+        runs = [run for run in found if run["model"] and run["stream"] == name]
+        lines = [
+            f"{name}, learned, {runs[0]['events']:,} events, seeds {', '.join(str(run['seed']) for run in runs)}; "
+            f"{sum(len(run['false']) for run in runs)} false alarms; the signals took at most "
+            f"{max(run['cost'] for run in runs):.1%} of the processor time of training.",
+            "",
+            "| change | found after | points of recall lost | with `rates` |",
+            "|---|--:|--:|--:|",
+        ]
+        for change in runs[0]["plants"]:
+            plants = [run["plants"][change] for run in runs]
+            delays = " / ".join("missed" if plant["delay"] is None else f"{plant['delay']:,}" for plant in plants)
+            lost = " / ".join(f"{plant['recall lost']:.1f}" for plant in plants)
+            acted = " / ".join(f"{plant[_ACTED]:.1f}" for plant in plants if _ACTED in plant)
+            lines.append(f"| {change} | {delays} | {lost} | {acted} |")
+        tables.append("\n".join(lines))
+    return tables
 
 
 def _cell(plants: list[dict[str, Any] | None]) -> str:
