@@ -99,8 +99,8 @@ class Server:
         return all(worker["ready"] for worker in workers.values())
 
 
-def measure(port: int, connections: int, seconds: float) -> dict[str, Any]:
-    """Send requests for so long: how many were answered, and the time of each, seconds."""
+def measure(port: int, connections: int, seconds: float) -> list[float]:
+    """Send requests for so long; return the time of each, seconds."""
     times: list[float] = []
     sent: dict[socket.socket, float] = {}
     received: dict[socket.socket, bytes] = {}
@@ -137,7 +137,7 @@ def measure(port: int, connections: int, seconds: float) -> dict[str, Any]:
                 opened.close()
             if time.perf_counter() < end:
                 send(connect_anew() if leaves else opened)
-    return {"times": times}
+    return times
 
 
 def _request(number: int) -> bytes:
@@ -147,7 +147,7 @@ def _request(number: int) -> bytes:
 
 def _round(server: Server, connections: int, seconds: float) -> dict[str, float]:
     began, own, cpu = time.perf_counter(), time.process_time(), server.cpu_seconds()
-    times = measure(server.port, connections, seconds)["times"]
+    times = measure(server.port, connections, seconds)
     wall, cpu, own = time.perf_counter() - began, server.cpu_seconds() - cpu, time.process_time() - own
     p50, p99 = np.quantile(times, [0.5, 0.99]) * 1000
     return {

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.serving import __main__ as serving
-from benchmarks.serving import modes, over_http
+from benchmarks.serving import modes, over_http, workers
 
 
 def test_unknown_peers_and_small_catalogues_are_refused(capsys):
@@ -48,3 +48,18 @@ def test_a_server_is_measured_over_http(tmp_path, monkeypatch):
     assert found["items"] == 2000
     assert found["this checkout"]["per_cpu_second"] > 1
     assert 0 < found["this checkout"]["p50_ms"] <= found["this checkout"]["p99_ms"]
+
+
+@pytest.mark.slow
+@pytest.mark.long("compiled kernels")
+@pytest.mark.timeout(600)
+def test_servers_of_one_and_of_two_workers_are_measured_in_turns(tmp_path):
+    sizes = ["--items", "2000", "--workers", "1,2", "--connections", "4"]
+    workers.main([*sizes, "--seconds", "0.5", "--rounds", "1", "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())["workers"]
+    assert found.keys() == {"1", "2"}
+    for one in found.values():
+        assert one["per_second"] > 1
+        assert one["per_cpu_second"] > 1
+        assert 0 < one["p50_ms"] <= one["p99_ms"]
+    assert found["2"]["memory_mib"] > found["1"]["memory_mib"]
