@@ -41,6 +41,7 @@ from hsnn.streaming.redis.keys import key
 from hsnn.trainer.snapshot_chunks import write_snapshot
 
 RESULTS = RESULTS_FOLDER / "serving_workers.json"
+# users whose requests are sent in turn, as in the other benchmarks of the server
 USERS = 200
 _TICKS = os.sysconf("SC_CLK_TCK")
 
