@@ -91,7 +91,7 @@ class LiveIndex:
         """
         nodes = self.nodes_of_rows(len(catalogue))
         changed = np.array(sorted(catalogue.changed), np.int64)
-        leaving, arriving = catalogue.due_for_expiry(nodes), catalogue.unassigned(nodes)
+        leaving, arriving = catalogue.leaving_and_arriving(nodes)
         moving = changed[(nodes[changed] >= 0) & ~np.isin(changed, leaving)]
         if select is not None:
             leaving, arriving = leaving[select("delete", leaving)], arriving[select("insert", arriving)]
