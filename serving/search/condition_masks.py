@@ -107,7 +107,9 @@ def boost_addend(state: EpochState, boosts: Sequence[Boost], rows: int, now: int
         if boost.recency is not None:
             times = _times(state, boost.recency.field, rows)
             age_hours = np.maximum(now - times, 0) / HOUR
-            part *= np.nan_to_num(np.exp2(-age_hours / boost.recency.half_life_hours), nan=0.0).astype(np.float32)
+            with np.errstate(over="ignore"):  # of a half-life near zero, nothing is left after any age
+                left = np.exp2(-age_hours / boost.recency.half_life_hours)
+            part *= np.nan_to_num(left, nan=0.0).astype(np.float32)
         if boost.where is not None:
             part *= condition_mask(state, boost.where, rows)
         addend += part

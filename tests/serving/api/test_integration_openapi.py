@@ -71,6 +71,7 @@ def test_calls_from_the_document_are_answered_or_refused_as_it_says(shop, mode):
             call()
         except Unsatisfiable:  # a route on which nothing can be wrong
             assert mode is GenerationMode.NEGATIVE
+    print(f"{statuses.total():,} {mode.value} calls: {dict(statuses)}")
     assert set(statuses) <= {200, 202, 401, 404, 422}
     if mode is GenerationMode.POSITIVE:
         # of many calls fewer are new, and what the document allows may be refused, as an end before its start
