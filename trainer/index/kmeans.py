@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 _LLOYD_ROUNDS = 5
 # Fraction of the family's mean usage below which a node counts as dead: it holds next to nothing.
 _DEAD = 0.05
+# Distances computed at once: 1 GiB of them, all those of a million items and 256 nodes.
+_DISTANCES = 2**28
 
 
 def seed_nodes(
@@ -133,6 +135,8 @@ def _spread(points: NDArray[np.float32], count: int, rng: np.random.Generator) -
 
 
 def _nearest(points: NDArray[np.float32], seeds: NDArray[np.float32]) -> NDArray[np.int64]:
+    if len(points) * len(seeds) > _DISTANCES and len(points) > 1:
+        return np.concatenate([_nearest(half, seeds) for half in np.array_split(points, 2)])
     # The points' own squares are left out: they are the same for every seed.
     nearest: NDArray[np.int64] = (np.square(seeds).sum(1) - 2 * points @ seeds.T).argmin(1)
     return nearest

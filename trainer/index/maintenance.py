@@ -182,8 +182,9 @@ def _fit_families(hierarchy: Hierarchy, points: Tensor, fit: Fit, only: Mapping[
             if only is not None and family not in only[level]:
                 continue
             codes[family] = torch.from_numpy(fit(residual[members].numpy(), codes[family].numpy()))
-        path = hierarchy.assign_level(level, residual, parents)
-        residual, parents = residual - hierarchy.codes[level][path.nodes], path.nodes
+        if level + 1 < len(hierarchy):  # the families of the last level have no children
+            path = hierarchy.assign_level(level, residual, parents)
+            residual, parents = residual - hierarchy.codes[level][path.nodes], path.nodes
 
 
 def _families(parents: Tensor | None) -> list[tuple[int, NDArray[np.int64] | slice]]:
