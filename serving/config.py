@@ -121,7 +121,7 @@ class ServingConfig(Section):
     )
     engine: bool = Field(
         True,
-        description="answer the mode beam by compiled kernels, which score every allowed item of the opened nodes; "
+        description="answer the modes beam, exact and exhaustive, and similar items, by compiled kernels; "
         "they are compiled before the server is ready, at the first start of an installation; without numba the same "
         "is done by plain Python",
     )
