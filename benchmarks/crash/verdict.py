@@ -9,8 +9,8 @@ from benchmarks.crash.plan import min_hits
 from benchmarks.crash.runs import CrashRun
 from hsnn.monitoring.process.failpoints import FAILPOINTS
 
-# names of differing parts in one message
-_MAX_NAMES = 12
+# Names of differing parts in one message: all that come before those of the network, whose layers differ together.
+_MAX_NAMES = 40
 
 
 def differences(killed: CrashRun, undisturbed: CrashRun, contents: LogContents, kills: int) -> list[str]:
