@@ -82,7 +82,7 @@ class FitSettings:
     heads: int = 2
     beam: int = 64
     budget: int = 200
-    width: int = 256
+    width: int = 512
     passes: int = 1
     batch: int = 1024
     uniform: int = 2048
