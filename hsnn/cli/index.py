@@ -151,7 +151,7 @@ def fit(
     out: Annotated[Path, typer.Option("--out", help="index to write; .safetensors")],
     scored: Annotated[float, typer.Option(help="share of the items that a search may score")] = 0.02,
     k: Annotated[int, typer.Option("-k", min=1, help="length of the answers that are compared")] = 20,
-    passes: Annotated[int, typer.Option(min=1, help="passes over the users")] = 1,
+    passes: Annotated[int, typer.Option(min=1, help="passes over the users")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="of all that is random")] = 0,
 ) -> None:
     """Learn the levels of an index on the vectors of your own model, whose score is a dot product."""

@@ -65,7 +65,7 @@ class FitSettings:
     width : int
         Numbers that the levels see of a vector: principal directions of the dot products; at most as many as it has.
     passes : int
-        Over the users, in training; more than one found no more on Gowalla.
+        Over the users, in training: of Gowalla's exhaustive recall eight keep 99.5%, one 99.3%.
     batch, uniform : int
         Pairs per step, one of a user; candidates drawn uniformly besides their items.
     rate, user_rate : float
@@ -83,7 +83,7 @@ class FitSettings:
     beam: int = 64
     budget: int = 200
     width: int = 512
-    passes: int = 1
+    passes: int = 8
     batch: int = 1024
     uniform: int = 2048
     rate: float = 3e-3
