@@ -27,11 +27,11 @@ demo: setup ## Run the whole loop on real events, about two minutes.
 	@echo "Running: hsnn demo $(ARGS)"
 	@$(PYTHON) -m hsnn demo $(ARGS)
 
-test: setup ## Run the whole test suite, in three processes, about twenty minutes.
+test: setup ## Run the whole test suite, in three processes, ten to twenty minutes.
 	@echo "Running the whole test suite."
 	@$(PYTHON) -m pytest -n 3 --dist worksteal $(ARGS)
 
-test-fast: setup ## Run the tests that take no more than a quarter of a second each, in three processes, about two minutes.
+test-fast: setup ## Run the tests that take no more than a quarter of a second each, in three processes, one to two minutes.
 	@echo "Running the fast tests."
 	@$(PYTHON) -m pytest -n 3 --dist worksteal -m "not slow and not kafka" $(ARGS)
 
