@@ -243,8 +243,13 @@ def _await_trained(hosts: Hosts, redis: Redis, events: int) -> float:
     return time.monotonic() - began
 
 
-def run(redis: Redis, url: str, folder: Path, events: int, losses: Sequence[tuple[str, Loss]]) -> Found:
-    """Train all events, and let the hosts suffer losses at equal distances between first and last event."""
+def run(
+    redis: Redis, url: str, folder: Path, events: int, *, losses: Sequence[tuple[str, Loss]], expected: str | None
+) -> Found:
+    """Train all events, and let the hosts suffer losses at equal distances between first and last event.
+
+    The last checkpoint is compared with the digest `expected`; None: there is nothing to compare it with.
+    """
     redis.delete(key("progress"))
     folder.mkdir()
     hosts, recovered = Hosts(url, folder), []
@@ -264,7 +269,7 @@ def run(redis: Redis, url: str, folder: Path, events: int, losses: Sequence[tupl
         events=events,
         trained=_progress(redis, "trained"),
         dead_lettered=_progress(redis, "dead_lettered"),
-        same_checkpoint=True,
+        same_checkpoint=expected is None or _digest(folder) == expected,
         agents_started=hosts.started,
         losses=recovered,
     )
@@ -296,10 +301,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         produce(data, log, config=StreamingConfig(log=server.url))
         log.close()
         redis, url = connect(server.url), f"redis://{NETWORK}.1:{server.port}/0"
-        quiet = run(redis, url, Path(scratch, "undisturbed"), len(data), [])
+        quiet = run(redis, url, Path(scratch, "undisturbed"), len(data), losses=[], expected=None)
         print(f"undisturbed: {quiet.trained:,} events", flush=True)
-        found = run(redis, url, Path(scratch, "disturbed"), len(data), losses)
-        found.same_checkpoint = _digest(Path(scratch, "disturbed")) == _digest(Path(scratch, "undisturbed"))
+        expected = _digest(Path(scratch, "undisturbed"))
+        found = run(redis, url, Path(scratch, "disturbed"), len(data), losses=losses, expected=expected)
         redis.close()
     seconds = [loss.seconds for loss in found.losses]
     print(
