@@ -82,18 +82,22 @@ def serve(
     loaded = settings(config, [*(overrides or ()), *several]).config
     _log_as("serve", log_format)
     _check_layout(loaded.redis.url)
+    from hsnn.serving.api.server import ServerSettings
+
     if loaded.serving.workers > 1:
         from hsnn.serving.workers.server import run
     else:
         from hsnn.serving.api.server import run
 
     run(
-        loaded.serving,
-        loaded.redis.url,
-        port_file,
-        stalled_after=loaded.monitoring.stalled_after,
-        streaming=loaded.streaming,
-        indexer=loaded.indexer,
+        ServerSettings(
+            loaded.serving,
+            loaded.redis.url,
+            port_file=port_file,
+            stalled_after=loaded.monitoring.stalled_after,
+            streaming=loaded.streaming,
+            indexer=loaded.indexer,
+        )
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import uvicorn
 from threadpoolctl import threadpool_limits
@@ -50,12 +51,12 @@ class Standalone:
     ----------
     listening
         Bound to the address of the server.
-    port_file
-        Receives the port once the server listens on it.
+    on_start
+        Called once the server listens on it.
     """
 
-    def __init__(self, listening: socket.socket, port_file: Path | None = None) -> None:
-        self.listening, self.port_file = listening, port_file
+    def __init__(self, listening: socket.socket, on_start: Callable[[], None]) -> None:
+        self.listening, self.on_start = listening, on_start
 
     def new_metrics(self) -> ServingMetrics:
         """Make the metrics of this process."""
@@ -75,34 +76,66 @@ class Standalone:
 
     def run(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
         """Answer until a signal; `on_stop` is called when it has come."""
-        on_start = partial(report_port, int(self.listening.getsockname()[1]), self.port_file)
-        UvicornServer(config, on_start, on_stop).run(sockets=[self.listening])
+        UvicornServer(config, self.on_start, on_stop).run(sockets=[self.listening])
 
 
-def run(
-    config: ServingConfig,
-    redis_url: str,
-    port_file: Path | None = None,
-    stalled_after: float = 30.0,
-    streaming: StreamingConfig | None = None,
-    indexer: IndexerConfig | None = None,
-) -> int:
-    """Serve in one process until SIGTERM or SIGINT, then finish running requests; a second signal ends at once.
+class ServerSettings(NamedTuple):
+    """What a server needs to know to start, of one process or of several.
 
-    Parameters
+    Attributes
     ----------
     config
         Configuration of the server.
     redis_url
         Redis server of the index; it may start later than this process.
     port_file
-        Receives the bound port once the server listens on it.
+        Receives the bound port once the server listens on it, and is removed at the end.
     stalled_after
-        Seconds without progress after which the process is not live.
+        Seconds without progress after which a process is not live.
     streaming
         Log and topics of the events that are taken; None: there are no calls that write.
     indexer
         For the console: how a rollback takes the lease.
+    """
+
+    config: ServingConfig
+    redis_url: str
+    port_file: Path | None = None
+    stalled_after: float = 30.0
+    streaming: StreamingConfig | None = None
+    indexer: IndexerConfig = IndexerConfig()
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[tuple[socket.socket, Mapping[str, Token]]]:
+        """Bind the address, and read the tokens of the callers; at the end the port file is removed.
+
+        Raises
+        ------
+        ServerError
+            The address cannot be listened on, or the certificate cannot be used.
+        ServerTokenError
+            A token is configured but not set.
+        """
+        tokens = read_tokens(self.config)
+        check_certificate(self.config)
+        with bind(self.config) as listening:
+            try:
+                yield listening, tokens
+            finally:
+                if self.port_file is not None:
+                    self.port_file.unlink(missing_ok=True)
+
+    def report(self, port: int) -> None:
+        """Say that the server listens: in the log, and in the port file."""
+        if self.port_file is not None:
+            aside = self.port_file.with_name(self.port_file.name + ".new")
+            aside.write_text(f"{port}\n")
+            os.replace(aside, self.port_file)
+        _log.info("serving on port %d", port)
+
+
+def run(settings: ServerSettings) -> int:
+    """Serve in one process until SIGTERM or SIGINT, then finish running requests; a second signal ends at once.
 
     Returns
     -------
@@ -111,42 +144,18 @@ def run(
 
     Raises
     ------
-    ServerError
-        The address cannot be listened on, or the certificate cannot be used.
-    ServerTokenError
-        A token is configured but not set.
+    ServerError, ServerTokenError
+        As of `ServerSettings.listen`.
     """
-    tokens = read_tokens(config)
-    check_certificate(config)
-    listening = bind(config)
-    port = int(listening.getsockname()[1])
-    try:
-        serve(
-            Standalone(listening, port_file),
-            config,
-            redis_url,
-            tokens,
-            stalled_after=stalled_after,
-            streaming=streaming,
-            indexer=indexer,
-        )
-    finally:
-        if port_file is not None:
-            port_file.unlink(missing_ok=True)
+    with settings.listen() as (listening, tokens):
+        port = int(listening.getsockname()[1])
+        serve(Standalone(listening, partial(settings.report, port)), settings, tokens)
     return port
 
 
-def serve(
-    process: Standalone,
-    config: ServingConfig,
-    redis_url: str,
-    tokens: Mapping[str, Token],
-    *,
-    stalled_after: float,
-    streaming: StreamingConfig | None,
-    indexer: IndexerConfig | None,
-) -> None:
-    """Follow the index and answer, in this process, until a signal; parameters as of `run`."""
+def serve(process: Standalone, settings: ServerSettings, tokens: Mapping[str, Token]) -> None:
+    """Follow the index and answer, in this process, until a signal."""
+    config, streaming = settings.config, settings.streaming
     threadpool_limits(limits=1, user_api="blas")  # requests are answered side by side, each on one core
     shorten_switch_interval()
     mirror, metrics, health = (
@@ -154,9 +163,9 @@ def serve(
         process.new_metrics(),
         process.new_health(),
     )
-    health.expect(LOOP, within=stalled_after)
-    redis = connect(redis_url)
-    following = connect(redis_url, retry_timeouts=False)  # announced ends are obeyed while Redis hangs
+    health.expect(LOOP, within=settings.stalled_after)
+    redis = connect(settings.redis_url)
+    following = connect(settings.redis_url, retry_timeouts=False)  # announced ends are obeyed while Redis hangs
     follower = MirrorFollower(following, mirror, metrics, health)
     # who can reach a server from another machine, and needs no token, may read only
     open_scopes = frozenset(Scope) if is_loopback(config.host) else {Scope.READ}
@@ -173,7 +182,7 @@ def serve(
         metrics,
         health,
         streaming=streaming or StreamingConfig(),
-        indexer=indexer or IndexerConfig(),
+        indexer=settings.indexer,
     )
     console_api = ConsoleApi(console, access)
     app = create_app(api, metrics, health, ingest)
@@ -192,15 +201,6 @@ def serve(
         api.close()
         if ingest is not None:
             ingest.close()
-
-
-def report_port(port: int, port_file: Path | None) -> None:
-    """Say that the server listens: in the log, and in a file for who waits for it."""
-    if port_file is not None:
-        aside = port_file.with_name(port_file.name + ".new")
-        aside.write_text(f"{port}\n")
-        os.replace(aside, port_file)
-    _log.info("serving on port %d", port)
 
 
 class UvicornServer(uvicorn.Server):

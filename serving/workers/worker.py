@@ -59,8 +59,8 @@ class Worker(Standalone):
     """
 
     def __init__(self, number: int, listening: socket.socket, shared: Shared, on_listening: Callable[[], None]) -> None:
-        super().__init__(listening)
-        self._number, self._shared, self._on_listening = number, shared, on_listening
+        super().__init__(listening, on_listening)
+        self._number, self._shared = number, shared
         self._health = WorkerHealth(number, shared.board, shared.stalled_after)
         share_values(shared.folder, number)
         self._metrics = SharedMetrics(shared.folder, shared.board)
@@ -100,7 +100,7 @@ class Worker(Standalone):
 
     def listens(self) -> None:
         """Say that connections are taken."""
-        self._on_listening()
+        self.on_start()
         _log.info("this worker takes connections")
 
     def say(self, connections: int) -> None:

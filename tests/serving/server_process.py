@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 from threading import Thread
 from hsnn.serving.config import ServingConfig
+from hsnn.serving.api.server import ServerSettings
 from hsnn.serving.api.server import run
-run(ServingConfig.model_validate_json(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+run(ServerSettings(ServingConfig.model_validate_json(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))
 """
 
 

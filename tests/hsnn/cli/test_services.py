@@ -15,6 +15,7 @@ from hsnn.cli.options import settings
 from hsnn.cli.services import _check_layout
 from hsnn.config.loader import ConfigError
 from hsnn.config.schema import Config
+from hsnn.serving.api.server import ServerSettings
 from hsnn.streaming.redis.keys import DEFAULT_PREFIX, key
 
 
@@ -51,12 +52,13 @@ def invoke(*arguments: str) -> Result:
             "serve",
             "hsnn.serving.api.server.run",
             lambda c: call(
-                c.serving,
-                c.redis.url,
-                None,
-                stalled_after=c.monitoring.stalled_after,
-                streaming=c.streaming,
-                indexer=c.indexer,
+                ServerSettings(
+                    c.serving,
+                    c.redis.url,
+                    stalled_after=c.monitoring.stalled_after,
+                    streaming=c.streaming,
+                    indexer=c.indexer,
+                )
             ),
         ),
     ],

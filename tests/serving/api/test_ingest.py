@@ -295,10 +295,11 @@ _INGEST_PROCESS = """
 import sys
 from pathlib import Path
 from hsnn.serving.config import ServingConfig
-from hsnn.serving.api.server import run
+from hsnn.serving.api.server import ServerSettings, run
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.consumer.consumer import Consumer
-run(ServingConfig(port=0, engine=False), sys.argv[2], Path(sys.argv[3]), streaming=StreamingConfig(log=sys.argv[2]))
+config = ServingConfig(port=0, engine=False)
+run(ServerSettings(config, sys.argv[2], Path(sys.argv[3]), streaming=StreamingConfig(log=sys.argv[2])))
 """
 
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from hsnn.serving.api.listening import bind
-from hsnn.serving.api.server import run
+from hsnn.serving.api.server import ServerSettings, run
 from hsnn.serving.client.client import Client
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.errors import ClientError, ServerError
@@ -113,7 +113,7 @@ def test_a_taken_port_is_an_error_with_a_remedy(redis_server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"{port}.*0 takes a free one"):
-            run(ServingConfig(port=port), redis_server)
+            run(ServerSettings(ServingConfig(port=port), redis_server))
 
 
 @pytest.mark.slow
@@ -223,7 +223,7 @@ def test_a_certificate_that_cannot_be_used_is_an_error_with_a_remedy(redis_serve
     else:
         subprocess.run(["openssl", "genrsa", "-out", key_file, "2048"], check=True, capture_output=True)
     with pytest.raises(ServerError, match=r"serving\.tls_.*PEM"):
-        run(ServingConfig(port=0, tls_cert=cert, tls_key=key_file), redis_server)
+        run(ServerSettings(ServingConfig(port=0, tls_cert=cert, tls_key=key_file), redis_server))
 
 
 def test_a_client_without_a_server_says_so():

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hsnn.serving.api.server import ServerSettings
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.errors import ServerError, ServerTokenError
 from hsnn.serving.workers.server import run
@@ -30,7 +31,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-SERVE_WITH_WORKERS = SERVE.replace("hsnn.serving.api.server", "hsnn.serving.workers.server")
+SERVE_WITH_WORKERS = SERVE.replace("hsnn.serving.api.server import run", "hsnn.serving.workers.server import run")
 
 
 class Workers(ServerProcess):
@@ -251,13 +252,17 @@ def test_a_rate_is_that_of_all_workers_together(served, monkeypatch):
 
 def test_what_keeps_it_from_starting_is_said_once_and_in_words(redis_server, tmp_path):
     with pytest.raises(ServerError, match=r"serving\.tls_cert"):
-        run(ServingConfig(workers=2, port=0, tls_cert=tmp_path / "a", tls_key=tmp_path / "b"), redis_server)
+        run(
+            ServerSettings(
+                ServingConfig(workers=2, port=0, tls_cert=tmp_path / "a", tls_key=tmp_path / "b"), redis_server
+            )
+        )
     with pytest.raises(ServerTokenError, match="HSNN_NO_SUCH_TOKEN"):
-        run(ServingConfig(workers=2, port=0, token_env="HSNN_NO_SUCH_TOKEN"), redis_server)
+        run(ServerSettings(ServingConfig(workers=2, port=0, token_env="HSNN_NO_SUCH_TOKEN"), redis_server))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"{port}.*0 takes a free one"):
-            run(ServingConfig(workers=2, port=port), redis_server)
+            run(ServerSettings(ServingConfig(workers=2, port=port), redis_server))
     command = [sys.executable, "-m", "hsnn", "serve", "--workers", "2", "--set", f"redis.url={redis_server}"]
     log = ["--set", "serving.port=0", "--set", f"serving.answer_log={tmp_path}"]  # a folder
     ended = subprocess.run([*command, *log], cwd=ROOT, capture_output=True, text=True, timeout=300)
