@@ -199,11 +199,14 @@ def _encode(context: SearchContext, number: int, *, every_leaf: bool, beam: bool
 
 
 def _full_scores(context: SearchContext, number: int, query: ScanQuery, rows: Rows) -> Floats:
-    """Score ascending `rows` (n,) by the item level, as of the request: (n,)."""
+    """Score `rows` (n,) by the item level, as of the request: (n,)."""
     index, states = context.state.index, context.state.states
     assert index.engine is not None
     if index.engine.towers is None:
-        return score_rows(context, number, rows)
+        order = np.argsort(rows)
+        scores: Floats = np.empty(len(rows), np.float32)
+        scores[order] = score_rows(context, number, rows[order])
+        return scores
     columns = ScoringColumns(
         vectors=index.vectors,
         leaf=index.leaves.node_of,
@@ -217,7 +220,7 @@ def _full_scores(context: SearchContext, number: int, query: ScanQuery, rows: Ro
 
 
 def _sources(context: SearchContext, number: int, rows: Rows, *, direct: bool) -> dict[str, int]:
-    """Count ascending `rows` (n,) by where they come from."""
+    """Count `rows` (n,) by where they come from."""
     near = past = 0
     if context.pairs is not None and not direct:
         pairs = context.pairs[number]

@@ -6,17 +6,20 @@ The plain counterparts are `hsnn.trainer.features.item_counters.ItemCounters.fea
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.trainer.features.item_counters import HALF_LIVES, HOUR, POPULARITY_PRIOR
 from hsnn.trainer.retrieval.compiled import compiled
-from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, ScanQuery
+from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, ScanQuery, place_of
 
 # Exponents of the decay per ms.
 _PER_MS = -1 / np.array(HALF_LIVES)
+
+# Items whose states are encoded together: their features and hidden units fit into the processor's first cache.
+_BLOCK = 64
 
 
 class StateTowerWeights(NamedTuple):
@@ -54,24 +57,67 @@ class ScoringColumns(NamedTuple):
 
 
 @compiled
-def _state_features(states: ScoringColumns, row: int | np.int64, features: Floats) -> Any:
-    """Write the state features of a row but log popularity, and return that."""
-    periods, now = len(_PER_MS), states.now
-    elapsed = max(now - states.last[row], 0)
-    in_use = np.float32(0)
-    for period in range(periods):
-        decay = np.exp2(np.float32(elapsed * _PER_MS[period]))
-        count = np.log1p(states.values[row, period] * decay)
-        features[period] = count / np.float32(3)
-        if period:
-            features[periods + period - 1] -= count
-        if period < periods - 1:
-            features[periods + period] = count
-        if period == states.half_life:
-            in_use = count
-    features[2 * periods - 1] = np.log1p(np.float32(max(now - states.first[row], 0) / HOUR)) / np.float32(3)
-    features[2 * periods] = np.log1p(np.float32(elapsed / HOUR)) / np.float32(3)
-    return np.log(np.expm1(in_use) + np.float32(POPULARITY_PRIOR))
+def _write_features(states: ScoringColumns, rows: Rows, features: Floats, popularity: Floats) -> None:
+    """Write the state features of `rows` (n,) as columns of `features` (F, n), but log `popularity`: (n,)."""
+    values, last, first, in_use, now = states.values, states.last, states.first, states.half_life, states.now
+    periods, one, third = len(_PER_MS), np.float32(1), np.float32(1 / 3)
+    for number in range(len(rows)):
+        row = rows[number]
+        elapsed, longer = max(now - last[row], 0), np.float32(0)
+        for period in range(periods - 1, -1, -1):
+            left = values[row, period] * np.exp2(np.float32(elapsed * _PER_MS[period]))
+            count = np.log(one + left)  # a quarter of the time of log1p, as exact for a sum of such terms
+            features[period, number] = count * third
+            if period < periods - 1:
+                features[periods + period, number] = count - longer
+            if period == in_use:
+                popularity[number] = np.log(left + np.float32(POPULARITY_PRIOR))
+            longer = count
+        age, idle = np.float32(max(now - first[row], 0) / HOUR), np.float32(elapsed / HOUR)
+        features[2 * periods - 1, number] = np.log(one + age) * third
+        features[2 * periods, number] = np.log(one + idle) * third
+
+
+@compiled
+def _unit_weights(tower: StateTowerWeights, vector: Floats) -> tuple[Floats, float]:
+    """Return what each hidden unit adds to the score of a request's state `vector` (p,), (H,), and the constant."""
+    second, bias, width = tower.second, tower.second_bias, len(vector)
+    weights, constant = np.empty(len(second), np.float32), bias[width]
+    for unit in range(len(second)):
+        weights[unit] = second[unit, width]
+        for column in range(width):
+            weights[unit] += second[unit, column] * vector[column]
+    for column in range(width):
+        constant += bias[column] * vector[column]
+    return weights, constant
+
+
+@compiled
+def _state_scores(states: ScoringColumns, rows: Rows, tower: StateTowerWeights, vector: Floats) -> Floats:
+    """Return the dot products of a request's state `vector` (p,) and the state vectors of `rows` (n,), with biases.
+
+    Layer by layer for a block of items: all inner loops are over them, so that they use vector instructions.
+    """
+    out, units, factor = np.empty(len(rows), np.float32), len(tower.second), np.float32(tower.popularity)
+    first, first_bias = tower.first, tower.first_bias
+    weights, constant = _unit_weights(tower, vector)
+    features, hidden = np.zeros((len(first), _BLOCK), np.float32), np.empty(_BLOCK, np.float32)
+    popularity = np.empty(_BLOCK, np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        count = min(_BLOCK, len(rows) - start)
+        _write_features(states, rows[start : start + count], features, popularity)
+        for number in range(count):
+            out[start + number] = constant + factor * popularity[number]
+        for unit in range(units):
+            for number in range(_BLOCK):
+                hidden[number] = first_bias[unit]
+            for column in range(len(first)):
+                weight = first[column, unit]
+                for number in range(_BLOCK):
+                    hidden[number] += weight * features[column, number]
+            for number in range(count):
+                out[start + number] += weights[unit] * max(hidden[number], np.float32(0))
+    return out
 
 
 @compiled
@@ -103,36 +149,21 @@ def encode_states(features: Floats, tower: StateTowerWeights) -> Floats:
 
 
 @compiled
-def score_items(query: ScanQuery, rows: Rows, states: ScoringColumns, tower: StateTowerWeights) -> Floats:
-    """Score ascending `rows` (n,) as the item level does: (n,) float32."""
-    vectors, leaf = states.vectors, states.leaf
-    out = np.empty(len(rows), np.float32)
-    of_state = tower.second.shape[1] - 1
-    split = len(query.vector) - of_state
-    features, hidden = np.empty(len(tower.first), np.float32), np.empty(len(tower.second), np.float32)
-    state = np.empty(of_state + 1, np.float32)
-    least, pair = query.leaf_scores[0], 0
-    for score in query.leaf_scores:
-        least = min(least, score)
+def score_items(query: ScanQuery, rows: Rows, columns: ScoringColumns, tower: StateTowerWeights) -> Floats:
+    """Score `rows` (n,) as the item level does: (n,) float32."""
+    vectors, leaf, leaf_scores, boosts = columns.vectors, columns.leaf, query.leaf_scores, query.boosts
+    vector, pair_rows, pair_scores = query.vector, query.pair_rows, query.pair_scores
+    split = len(vector) - tower.second.shape[1] + 1
+    out, least = _state_scores(columns, rows, tower, vector[split:]), leaf_scores.min()
     for number in range(len(rows)):
         row = rows[number]
-        popularity = _state_features(states, row, features)
-        _linear_columns(tower.first, tower.first_bias, features, hidden)
-        for unit in range(len(hidden)):
-            hidden[unit] = max(hidden[unit], np.float32(0))
-        _linear_columns(tower.second, tower.second_bias, hidden, state)
-        score = vectors[row, vectors.shape[1] - 1] + state[of_state]
+        score = vectors[row, vectors.shape[1] - 1] + (leaf_scores[leaf[row]] if leaf[row] >= 0 else least)
         for column in range(split):
-            score += vectors[row, column] * query.vector[column]
-        for column in range(of_state):
-            score += state[column] * query.vector[split + column]
-        score += np.float32(tower.popularity) * popularity
-        score += query.leaf_scores[leaf[row]] if leaf[row] >= 0 else least
-        while pair < len(query.pair_rows) and query.pair_rows[pair] < row:
-            pair += 1
-        if pair < len(query.pair_rows) and query.pair_rows[pair] == row:
-            score += query.pair_scores[pair]
-        if row < len(query.boosts):
-            score += query.boosts[row]
-        out[number] = score
+            score += vectors[row, column] * vector[column]
+        if row < len(boosts):
+            score += boosts[row]
+        out[number] += score
+        pair = place_of(pair_rows, row)
+        if pair >= 0:
+            out[number] += pair_scores[pair]
     return out

@@ -107,7 +107,8 @@ class Opening(NamedTuple):
 
 
 @compiled
-def _contains(rows: Rows, row: int | np.int64) -> Any:
+def place_of(rows: Rows, row: int | np.int64) -> Any:
+    """Return where a row is in ascending `rows` (n,); -1 for nowhere."""
     low, high = 0, len(rows)
     while low < high:
         middle = (low + high) >> 1
@@ -115,7 +116,7 @@ def _contains(rows: Rows, row: int | np.int64) -> Any:
             low = middle + 1
         else:
             high = middle
-    return low < len(rows) and rows[low] == row
+    return low if low < len(rows) and rows[low] == row else -1
 
 
 @compiled
@@ -167,21 +168,79 @@ def _sink(heap: Rows, logits: Floats, at: int, size: int) -> None:
 
 
 @compiled
-def _passes(query: ScanQuery, row: int | np.int64) -> Any:
-    return len(query.mask) == 0 or (row < len(query.mask) and query.mask[row])
+def _passes(mask: NDArray[np.bool_], row: int | np.int64) -> Any:
+    return len(mask) == 0 or (row < len(mask) and mask[row])
 
 
 @compiled
-def _order_score(arrays: LeafArrays, query: ScanQuery, place: int | np.int64) -> Any:
-    total = np.float32(0)
-    for column in range(len(query.vector)):
-        total += arrays.vectors[place, column] * query.vector[column]
-    if not query.cosine:
-        return total + arrays.bias[place]
-    squares = np.float32(0)
-    for column in range(len(query.vector)):
-        squares += arrays.vectors[place, column] * arrays.vectors[place, column]
-    return total / np.sqrt(squares) if squares > 0 else np.float32(0)
+def _order_scores(arrays: LeafArrays, query: ScanQuery, places: Rows, scores: Floats) -> None:
+    """Write what orders the items at `places` (n,) within their leaf: dot products and biases, or cosines."""
+    vectors, bias, vector = arrays.vectors, arrays.bias, query.vector
+    width = len(vector)
+    if query.cosine:
+        for number in range(len(places)):
+            place, total, squares = places[number], np.float32(0), np.float32(0)
+            for column in range(width):
+                total += vectors[place, column] * vector[column]
+                squares += vectors[place, column] * vectors[place, column]
+            scores[number] = total / np.sqrt(squares) if squares > 0 else np.float32(0)
+        return
+    for number in range(len(places)):
+        place, total = places[number], np.float32(0)
+        for column in range(width):
+            total += vectors[place, column] * vector[column]
+        scores[number] = total + bias[place]
+
+
+@compiled
+def _list_leaf(arrays: LeafArrays, query: ScanQuery, leaf: int | np.int64, places: Rows) -> int:
+    """List the places of the retrievable items of a leaf that pass the filters; return how many."""
+    until, rows, mask, departed_to = arrays.until, arrays.row, query.mask, query.departed_to
+    count, first, end = 0, arrays.start[leaf], arrays.start[leaf] + arrays.size[leaf]
+    if len(mask) == 0:
+        for place in range(first, end):
+            places[count] = place
+            count += until[place] > departed_to
+        return count
+    for place in range(first, end):
+        places[count] = place
+        row = rows[place]
+        count += until[place] > departed_to and row < len(mask) and mask[row]
+    return count
+
+
+@compiled
+def _excluded_by_leaf(arrays: LeafArrays, query: ScanQuery) -> Rows:
+    """Count the excluded items of each leaf (K,) that are listed with it."""
+    until, place, leaf_of, mask = arrays.until, arrays.place, arrays.leaf, query.mask
+    left_out = np.zeros(len(arrays.start), np.int64)
+    for row in query.excluded:
+        leaf = leaf_of[row] if 0 <= row < len(leaf_of) else -1
+        if leaf >= 0 and _passes(mask, row) and until[place[row]] > query.departed_to:
+            left_out[leaf] += 1
+    return left_out
+
+
+@compiled
+def _list_pairs(arrays: LeafArrays, query: ScanQuery, places: Rows, numbers: Rows) -> int:
+    """List the places of the retrievable items that pairs name and that pass, and their numbers; return how many."""
+    until, places_of, mask, excluded, pair_rows = (
+        arrays.until,
+        arrays.place,
+        query.mask,
+        query.excluded,
+        query.pair_rows,
+    )
+    count = 0
+    for number in range(len(pair_rows)):
+        row = pair_rows[number]
+        if row >= len(places_of) or places_of[row] < 0 or not _passes(mask, row):
+            continue
+        if until[places_of[row]] <= query.departed_to or place_of(excluded, row) >= 0:
+            continue
+        places[count], numbers[count] = places_of[row], number
+        count += 1
+    return count
 
 
 @compiled
@@ -193,49 +252,46 @@ def scan_leaves(
     Returns
     -------
     rows : (<= wanted,) int64
-        Ascending.
+        In no order.
     order_scores : (<= wanted,) float32
     considered, dots, opened : int
         Allowed items of the opened leaves; candidates with those that pairs name elsewhere; leaves opened.
     """
-    leaves, room = len(arrays.start), 2 * wanted + 64
-    scores, rows = np.empty(room, np.float32), np.empty(room, np.int64)
-    left_out = np.zeros(leaves, np.int64)  # excluded items of each leaf that the scan would count
-    for row in query.excluded:
-        leaf = arrays.leaf[row] if 0 <= row < len(arrays.leaf) else -1
-        if leaf >= 0 and _passes(query, row) and arrays.until[arrays.place[row]] > query.departed_to:
-            left_out[leaf] += 1
-    heap, size = np.empty(leaves, np.int64), 0
+    # Names of their own: a tuple of arrays is copied with every use that the compiler does not see through.
+    row_of, leaf_of, sizes = arrays.row, arrays.leaf, arrays.size
+    logits, leaf_scores, boosts = query.leaf_logits, query.leaf_scores, query.boosts
+    excluded, pair_rows, pair_scores = query.excluded, query.pair_rows, query.pair_scores
+    leaves, pairs, left_out = len(sizes), len(pair_rows), _excluded_by_leaf(arrays, query)
+    heap, size, largest = np.empty(leaves, np.int64), 0, pairs
     for leaf in range(leaves):
-        if arrays.size[leaf] > 0 and query.leaf_logits[leaf] > -np.inf:
+        if sizes[leaf] > 0 and logits[leaf] > -np.inf:
             heap[size] = leaf
             size += 1
+            largest = max(largest, sizes[leaf])
     for at in range(size // 2 - 1, -1, -1):
-        _sink(heap, query.leaf_logits, at, size)
+        _sink(heap, logits, at, size)
+    # A row is kept only if its score reaches that of the last one wanted when the room was full for the last time.
+    room = 2 * wanted + 64
+    scores, rows = np.empty(room + pairs, np.float32), np.empty(room + pairs, np.int64)
+    places, found = np.empty(largest + 1, np.int64), np.empty(largest + 1, np.float32)
     opened_leaves = np.zeros(leaves, np.bool_)
     count = considered = opened = 0
     threshold = np.float32(-np.inf)
-    masked, boosted = len(query.mask) > 0, len(query.boosts) > 0
     while size > 0 and considered < opening.dots and (opened < opening.beam or considered < opening.least):
         leaf = heap[0]
         size -= 1
         heap[0] = heap[size]
-        _sink(heap, query.leaf_logits, 0, size)
+        _sink(heap, logits, 0, size)
         opened += 1
         opened_leaves[leaf] = True
-        considered -= left_out[leaf]
-        first, added = arrays.start[leaf], query.leaf_scores[leaf]
-        for place in range(first, first + arrays.size[leaf]):
-            if arrays.until[place] <= query.departed_to:
-                continue
-            row = np.int64(arrays.row[place])
-            if masked and (row >= len(query.mask) or not query.mask[row]):
-                continue
-            considered += 1
-            score = _order_score(arrays, query, place) + added
-            if boosted and row < len(query.boosts):
-                score += query.boosts[row]
-            if score < threshold or _contains(query.excluded, row) or _contains(query.pair_rows, row):
+        listed, added = _list_leaf(arrays, query, leaf, places), leaf_scores[leaf]
+        _order_scores(arrays, query, places[:listed], found)
+        considered += listed - left_out[leaf]
+        for number in range(listed):
+            row, score = np.int64(row_of[places[number]]), found[number] + added
+            if row < len(boosts):
+                score += boosts[row]
+            if score < threshold or place_of(excluded, row) >= 0 or place_of(pair_rows, row) >= 0:
                 continue
             scores[count], rows[count] = score, row
             count += 1
@@ -243,28 +299,22 @@ def scan_leaves(
                 keep_best(scores, rows, count, wanted)
                 count = wanted
                 threshold = scores[0]
-                for number in range(1, wanted):
-                    threshold = min(threshold, scores[number])
-    candidates = considered
-    all_scores = np.empty(count + len(query.pair_rows), np.float32)
-    all_rows = np.empty(count + len(query.pair_rows), np.int64)
-    for number in range(count):
-        all_scores[number], all_rows[number] = scores[number], rows[number]
-    for number in range(len(query.pair_rows)):
-        row = query.pair_rows[number]
-        if row >= len(arrays.place) or arrays.place[row] < 0 or not _passes(query, row):
-            continue
-        place, leaf = arrays.place[row], arrays.leaf[row]
-        if arrays.until[place] <= query.departed_to or _contains(query.excluded, row):
-            continue
-        if not opened_leaves[leaf]:
-            candidates += 1
-        score = _order_score(arrays, query, place) + query.leaf_scores[leaf] + query.pair_scores[number]
-        if row < len(query.boosts):
-            score += query.boosts[row]
-        all_scores[count], all_rows[count] = score, row
+                for kept in range(1, wanted):
+                    threshold = min(threshold, scores[kept])
+    candidates, numbers = considered, np.empty(pairs, np.int64)
+    listed = _list_pairs(arrays, query, places, numbers)
+    _order_scores(arrays, query, places[:listed], found)
+    for at in range(listed):
+        number = numbers[at]
+        row = pair_rows[number]
+        leaf = leaf_of[row]
+        candidates += not opened_leaves[leaf]
+        score = found[at] + leaf_scores[leaf] + pair_scores[number]
+        if row < len(boosts):
+            score += boosts[row]
+        scores[count], rows[count] = score, row
         count += 1
-    return *_chosen(all_scores[:count], all_rows[:count], wanted), considered, candidates, opened
+    return *_chosen(scores[:count], rows[:count], wanted), considered, candidates, opened
 
 
 @compiled
@@ -274,28 +324,32 @@ def scan_rows(arrays: LeafArrays, query: ScanQuery, rows: Rows, wanted: int) -> 
     Returns
     -------
     rows : (<= wanted,) int64
-        Ascending.
+        In no order.
     order_scores : (<= wanted,) float32
     considered : int
         Allowed rows.
     """
-    scores, kept = np.empty(len(rows), np.float32), np.empty(len(rows), np.int64)
+    until, places_of, leaf_of, excluded = arrays.until, arrays.place, arrays.leaf, query.excluded
+    leaf_scores, boosts, pair_rows, pair_scores = query.leaf_scores, query.boosts, query.pair_rows, query.pair_scores
+    scores, kept, places = np.empty(len(rows), np.float32), np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
     count = pair = 0
     for row in rows:
-        if row >= len(arrays.place) or arrays.place[row] < 0 or _contains(query.excluded, row):
+        if row >= len(places_of) or places_of[row] < 0 or place_of(excluded, row) >= 0:
             continue
-        place = arrays.place[row]
-        if arrays.until[place] <= query.departed_to:
-            continue
-        score = _order_score(arrays, query, place) + query.leaf_scores[arrays.leaf[row]]
-        while pair < len(query.pair_rows) and query.pair_rows[pair] < row:
+        if until[places_of[row]] > query.departed_to:
+            places[count], kept[count] = places_of[row], row
+            count += 1
+    _order_scores(arrays, query, places[:count], scores)
+    for number in range(count):
+        row = kept[number]
+        score = scores[number] + leaf_scores[leaf_of[row]]
+        while pair < len(pair_rows) and pair_rows[pair] < row:
             pair += 1
-        if pair < len(query.pair_rows) and query.pair_rows[pair] == row:
-            score += query.pair_scores[pair]
-        if row < len(query.boosts):
-            score += query.boosts[row]
-        scores[count], kept[count] = score, row
-        count += 1
+        if pair < len(pair_rows) and pair_rows[pair] == row:
+            score += pair_scores[pair]
+        if row < len(boosts):
+            score += boosts[row]
+        scores[number] = score
     return *_chosen(scores[:count], kept[:count], wanted), count
 
 
@@ -324,19 +378,7 @@ def sorted_best(scores: Floats, rows: Rows, wanted: int) -> tuple[Floats, Rows]:
 
 @compiled
 def _chosen(scores: Floats, rows: Rows, wanted: int) -> tuple[Rows, Floats]:
-    """Return the best `wanted` rows, ascending, and their scores; both arrays are reordered."""
+    """Return the best `wanted` rows, in no order, and their scores; both arrays are reordered."""
     if len(rows) > wanted:
         keep_best(scores, rows, len(rows), wanted)
-        scores, rows = scores[:wanted], rows[:wanted]
-    gap = 1
-    while 3 * gap < len(rows):
-        gap = 3 * gap + 1
-    while gap > 0:  # Shell's sort: NumPy's sorts take half of the time that compiling all kernels takes
-        for number in range(gap, len(rows)):
-            row, score, at = rows[number], scores[number], number
-            while at >= gap and rows[at - gap] > row:
-                rows[at], scores[at] = rows[at - gap], scores[at - gap]
-                at -= gap
-            rows[at], scores[at] = row, score
-        gap //= 3
-    return rows, scores
+    return rows[:wanted], scores[:wanted]
