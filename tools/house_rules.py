@@ -24,7 +24,7 @@ ROOMS = ("monitoring", "streaming", "trainer", "indexer", "serving", "evaluation
 """Top-level folders of the product."""
 
 PROGRAMS = ("benchmarks", "tools")
-"""Top-level folders of programs about it, whose constants are explained as the product's are."""
+"""Top-level folders of programs about it, whose names, calls and constants are held to the same rules."""
 
 MAX_FILES = 16
 """Files in one folder of a room, `__init__` not counted; with more, several ideas lie side by side."""
@@ -35,8 +35,8 @@ MAX_LINES = 500
 MAX_POSITIONAL = 4
 """Positional arguments of a call; with more, a reader cannot tell which is which."""
 
-VARIADIC = frozenset({"joinpath", "Path", "key", "min", "max", "print", "zip", "einsum", "union"})
-"""Functions whose positional arguments are all of one kind, however many."""
+VARIADIC = frozenset({"joinpath", "Path", "key", "min", "max", "print", "zip", "einsum", "union", "execute_command"})
+"""Functions whose positional arguments are all of one kind, however many; others that the same file defines."""
 
 READABLE = frozenset({".py", ".md", ".toml", ".yml", ".lua"})
 """Files in which retired words are looked for."""
@@ -75,6 +75,7 @@ class Tree:
         self.root = root
         self.names = [name for name in listed if (root / name).is_file() and not (root / name).is_symlink()]
         self.product = self.sources(ROOMS)
+        self.programs = self.sources(PROGRAMS)
         self.text = cache(self._text)
         self.parsed = cache(self._parsed)
 
@@ -105,7 +106,7 @@ def sizes(tree: Tree) -> Iterator[Complaint]:
 def class_names(tree: Tree) -> Iterator[Complaint]:
     """Complain of a class name that stands for two things."""
     seen: dict[str, str] = {}
-    for name in tree.product:
+    for name in tree.product + tree.programs:
         for node in ast.walk(tree.parsed(name)):
             if isinstance(node, ast.ClassDef):
                 if node.name in seen:
@@ -115,12 +116,14 @@ def class_names(tree: Tree) -> Iterator[Complaint]:
 
 def positional_arguments(tree: Tree) -> Iterator[Complaint]:
     """Complain of calls with many positional arguments."""
-    for name in tree.product:
-        for node in ast.walk(tree.parsed(name)):
+    for name in tree.product + tree.programs:
+        nodes = list(ast.walk(tree.parsed(name)))
+        variadic = VARIADIC | {node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.args.vararg}
+        for node in nodes:
             if not isinstance(node, ast.Call) or len(node.args) <= MAX_POSITIONAL:
                 continue
             called = ast.unparse(node.func)
-            if called.rpartition(".")[2] in VARIADIC or any(isinstance(arg, ast.Starred) for arg in node.args):
+            if called.rpartition(".")[2] in variadic or any(isinstance(arg, ast.Starred) for arg in node.args):
                 continue
             yield Complaint(name, node.lineno, f"{called} is called with {len(node.args)} positional arguments")
 
@@ -137,7 +140,7 @@ def formatter_switches(tree: Tree) -> Iterator[Complaint]:
 
 def constants(tree: Tree) -> Iterator[Complaint]:
     """Complain of number constants of a module without a comment above them or a docstring below."""
-    for name in tree.sources(ROOMS + PROGRAMS):
+    for name in tree.product + tree.programs:
         lines, body = tree.text(name).splitlines(), tree.parsed(name).body
         for node, after in zip_longest(body, body[1:]):
             if not isinstance(node, ast.Assign | ast.AnnAssign) or not _is_arithmetic(node.value):

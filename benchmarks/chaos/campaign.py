@@ -86,7 +86,9 @@ class Campaign:
         recovered, missing = self._wait_whole(disruption, RECOVER_SECONDS)
         self._queries.struck = ""
         self._note_early(kind, items)
-        return Outcome(kind, seen, sign, bool(signs), recovered, disruption.hand, missing)
+        return Outcome(
+            kind, seen=seen, sign=sign, expected=bool(signs), recovered=recovered, hand=disruption.hand, missing=missing
+        )
 
     def _watch(self, disruption: Disruption, signs: Sequence[Sign], before: View) -> tuple[float | None, str]:
         """Look until it is seen and its time is over; return when it was seen, since it was felt, and by what."""

@@ -38,7 +38,7 @@ class ClusterBackend:
     def __init__(self, ports: list[int], folder: Path, acl: Path, clock: Clock) -> None:
         self.clock = clock
         self._nodes = [
-            _node(port, bus, folder / f"node_{port}", acl, clock.environment)
+            _node(port, bus, folder=folder / f"node_{port}", acl=acl, environment=clock.environment)
             for port, bus in zip(ports[::2], ports[1::2], strict=True)
         ]
         self._ports = ports[::2]
@@ -116,4 +116,4 @@ class ClusterBackend:
 
 def _node(port: int, bus: int, folder: Path, acl: Path, environment: Mapping[str, str | None]) -> EmbeddedRedis:
     options = node_options(bus) | {"cluster-node-timeout": str(_NODE_TIMEOUT), "aclfile": str(acl)}
-    return EmbeddedRedis(port, folder, None, options, environment)
+    return EmbeddedRedis(port, folder, options=options, environment=environment)

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.chaos.clocks import Clock
 from benchmarks.chaos.cluster import PORTS, ClusterBackend
 from benchmarks.chaos.processes import Backend, Role, Server, Target
-from benchmarks.chaos.watch import View, Watch
+from benchmarks.chaos.watch import RoleScraper, View
 from hsnn.demo.settings import free_ports
 from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
@@ -66,7 +66,7 @@ class Loop:
     """
 
     def __init__(self, folder: Path, log: str, library: Path | None, *, cluster: bool = False) -> None:
-        self.folder, self.cluster, self._library, self._watch = folder, cluster, library, Watch()
+        self.folder, self.cluster, self._library, self._watch = folder, cluster, library, RoleScraper()
         log_port, *ports = free_ports(1 + len(ROLES) + PORTS)
         nodes = ports[len(ROLES) :]
         address = f"{USER}:{USER}@127.0.0.1:{nodes[0]}"
@@ -81,7 +81,9 @@ class Loop:
         clock = self.clock(REDIS)
         index: Server = ClusterBackend(nodes, folder, acl, clock)
         if not cluster:
-            server = EmbeddedRedis(nodes[0], folder / REDIS, None, {"aclfile": str(acl)}, clock.environment)
+            server = EmbeddedRedis(
+                nodes[0], folder / REDIS, options={"aclfile": str(acl)}, environment=clock.environment
+            )
             index = Backend(server, clock)
         self.backends: dict[str, Server] = {REDIS: index, LOG: self._log(log, log_port)}
         self.roles = {name: self.role(name, _command(name), port) for name, port in zip(ROLES, ports, strict=False)}
@@ -126,7 +128,7 @@ class Loop:
         """Return a process of the loop, not started: as all others, but for `settings`."""
         listens = {"train": "monitoring.trainer_port", "schedule": "monitoring.scheduler_port", "serve": "serving.port"}
         mine = {listens[command]: str(port), "trainer.checkpoint_dir": str(self.checkpoints), **(settings or {})}
-        return Role(name, [command, *self._set(mine)], port, self.folder, self.clock(name))
+        return Role(name, [command, *self._set(mine)], port=port, folder=self.folder, clock=self.clock(name))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of ``hsnn`` on the loop's data, to its end."""
@@ -160,7 +162,7 @@ class Loop:
         if kind == "kafka":
             return Backend(EmbeddedKafka(self.folder / LOG, port, clock.environment), clock)
         kept = {"appendfsync": "always"}  # what is acknowledged must outlive a kill
-        return Backend(EmbeddedRedis(port, self.folder / LOG, None, kept, clock.environment), clock)
+        return Backend(EmbeddedRedis(port, self.folder / LOG, options=kept, environment=clock.environment), clock)
 
     def _set(self, mine: Mapping[str, str]) -> list[str]:
         every = {**SETTINGS, **self._addresses, **mine}

@@ -103,7 +103,14 @@ def read_account(scene: Scene, client: Redis) -> Account:
     raw: Any = client.hgetall(key("progress"))
     names = ("trained", "impressions", "dead_lettered", "dropped", "pending")
     trained, impressions, dead, dropped, pending = (json.loads(raw.get(name.encode(), b"0")) for name in names)
-    return Account(sum(ends.values()), scene.traffic.acknowledged, trained + impressions, dead, dropped or {}, pending)
+    return Account(
+        in_log=sum(ends.values()),
+        acknowledged=scene.traffic.acknowledged,
+        trained=trained + impressions,
+        dead_lettered=dead,
+        dropped=dropped or {},
+        pending=pending,
+    )
 
 
 def _settled(scene: Scene) -> Account:

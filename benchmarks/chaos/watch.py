@@ -107,7 +107,7 @@ def says(log: Path, text: str) -> Sign:
     return Sign(f'log: "{text}"', seen)
 
 
-class Watch:
+class RoleScraper:
     """Scrapes all roles at once."""
 
     def __init__(self) -> None:

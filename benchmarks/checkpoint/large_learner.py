@@ -70,12 +70,12 @@ class LargeLearner:
         self.now = int(ts[-1])
         items, users = self._rng.integers(0, self.rows, (2, _BATCH)).tolist()
         events = Engagements(
-            ts,
-            ts,
-            [f"user-{row}" for row in users],
-            [f"item-{row}" for row in items],
-            ["click"] * _BATCH,
-            np.full(_BATCH, np.nan, np.float32),
-            [None] * _BATCH,
+            ts=ts,
+            sent_at=ts,
+            user=[f"user-{row}" for row in users],
+            item=[f"item-{row}" for row in items],
+            action=["click"] * _BATCH,
+            value=np.full(_BATCH, np.nan, np.float32),
+            context=[None] * _BATCH,
         )
         return Batch(engagements=events, positions={}, watermark=self.now, items=[], item_sent_at=[])

@@ -24,25 +24,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.arguments import positive
 from benchmarks.churn.columns import HEAD, cells
+from benchmarks.churn.competitors import OWN, measure
 from benchmarks.churn.peers import PEERS
-from benchmarks.churn.planted_data import PlantedData
 from benchmarks.churn.plots import draw
-from benchmarks.churn.protocol import run
-from benchmarks.churn.system import HsnnCompetitor
 from benchmarks.churn.vector_set_server import NoVectorSetsError
 from benchmarks.paths import RESULTS_FOLDER, ROOT
 from hsnn.evaluation.errors import MissingPackageError
-from hsnn.trainer.threads import use_threads
 
 RESULTS, PICTURES = RESULTS_FOLDER / "churn.json", ROOT / "docs" / "img"
-OWN = ("hsnn", "refitted")
 # each process is forked off one that has imported torch and has no threads
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["benchmarks.churn.system", "benchmarks.churn.peers"])
+_forks.set_forkserver_preload(["benchmarks.churn.competitors"])
 
-USERS = 1000
-"""Users of the planted data; the first 400 are asked."""
 # items; of fewer, the smallest budget (200) scores more than a tenth
 _FEWEST_ITEMS = 2000
 
@@ -72,6 +67,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="shares of the items replaced at which it is looked, with commas; up to 1",
     )
     parser.add_argument("--peers", type=_names, default=list(PEERS), help=f"of {', '.join(PEERS)}, or nothing")
+    parser.add_argument("--users", type=positive, default=1000, help="of whom the first 400 are asked; 1000")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None, help="write here, and no plots, instead of the results")
     options = parser.parse_args(arguments)
@@ -90,21 +86,12 @@ def _measured(name: str, items: int, options: argparse.Namespace, console: Conso
     """Figures of one competitor, measured in a process of its own; None if it cannot be measured here."""
     with _forks.Pool(1) as pool:
         try:
-            figures: dict[str, Any] = pool.apply(measure, (name, items, USERS, options.churn, options.seed))
+            figures: dict[str, Any] = pool.apply(measure, (name, items, options.users, options.churn, options.seed))
         except (NoVectorSetsError, MissingPackageError) as error:
             console.print(f"{name}: left out: {error}")
             return None
     console.print(f"{items:,} items, {name}: done")
     return figures
-
-
-def measure(name: str, items: int, users: int, churn: Sequence[float], seed: int) -> dict[str, Any]:
-    """Put one competitor through the protocol, in this process."""
-    use_threads(1)
-    world = PlantedData(items, users, seed)
-    first = world.new_items(items, 0.0)
-    competitor = HsnnCompetitor(world, refit=name == "refitted") if name in OWN else PEERS[name](world)
-    return run(competitor, world, first, churn)
 
 
 def _table(items: int, found: dict[str, Any]) -> Table:
@@ -122,7 +109,7 @@ def _keep(items: int, found: dict[str, Any], options: argparse.Namespace) -> Non
     """Write what was measured; in the results, other sizes stay."""
     path = options.json or RESULTS
     before = json.loads(RESULTS.read_text("utf-8"))["sizes"] if path == RESULTS and RESULTS.exists() else {}
-    size = {"churn": options.churn, "users": USERS, "seed": options.seed, "competitors": found}
+    size = {"churn": options.churn, "users": options.users, "seed": options.seed, "competitors": found}
     on = {"machine": platform.machine(), "cores": os.cpu_count()}
     path.write_text(json.dumps({"on": on, "sizes": before | {str(items): size}}, indent=2) + "\n", "utf-8")
 

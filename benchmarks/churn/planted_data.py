@@ -151,7 +151,9 @@ class PlantedData:
     def feed(self, items: Block, sent_at: int, *, deleted: bool) -> list[FeedItem]:
         """Announce items that are new, or gone; an item's number is its row."""
         return [
-            FeedItem(name_of(row), row, tokens, {}, NOW, sent_at, None, deleted)
+            FeedItem(
+                name_of(row), row, tokens=tokens, features={}, ts=NOW, sent_at=sent_at, expires_at=None, deleted=deleted
+            )
             for row, tokens in zip(items.numbers.tolist(), items.tokens.tolist(), strict=True)
         ]
 

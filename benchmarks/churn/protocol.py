@@ -83,7 +83,7 @@ def run(competitor: Competitor, world: PlantedData, first: Block, churn: Sequenc
     done = 0
     for share in churn:
         count = round(share * len(first.numbers)) - done
-        seconds, during, alive = _churn(competitor, world, alive, count, share)
+        seconds, during, alive = _churn(competitor, world, alive, count=count, turn=share)
         done += count
         look = _measure(competitor, world, alive)
         looks.append(
@@ -125,7 +125,13 @@ def _measure(competitor: Competitor, world: PlantedData, alive: Block) -> Measur
     hits = [len(np.intersect1d(one, best)) / len(best) for one, best in zip(found, truth, strict=True)]
     gone = sum(int(np.count_nonzero(~np.isin(one, alive.numbers))) for one in found)
     p50, p99 = np.percentile(seconds, (50, 99)) * 1000
-    return Measurement(float(np.mean(hits)), float(p50), float(p99), gone, _against_first(competitor, world))
+    return Measurement(
+        recall=float(np.mean(hits)),
+        p50_ms=float(p50),
+        p99_ms=float(p99),
+        gone=gone,
+        against_first=_against_first(competitor, world),
+    )
 
 
 def _against_first(competitor: Competitor, world: PlantedData) -> float | None:

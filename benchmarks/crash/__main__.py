@@ -73,7 +73,7 @@ def _crash_test(kind: str, data: Dataset, options: argparse.Namespace, console: 
         except TrainerFailedError as error:
             return report.failed(console, kind, str(error))
     wrong = differences(killed, undisturbed, box.contents, options.kills)
-    return report.show(console, kind, killed, undisturbed, wrong)
+    return report.show(console, kind, killed=killed, undisturbed=undisturbed, wrong=wrong)
 
 
 if __name__ == "__main__":

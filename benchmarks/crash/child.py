@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from benchmarks.crash.faults import inject
-from benchmarks.crash.plan import ANYWHERE, Kill
+from benchmarks.crash.plan import ANYWHERE, PlannedKill
 from hsnn.monitoring.config import MonitoringConfig
 from hsnn.monitoring.process.failpoints import set_failpoint_hook
 from hsnn.streaming.config import StreamingConfig
@@ -55,7 +55,7 @@ class FinalCounts(NamedTuple):
     pending: int
 
 
-def train(job: TrainerJob, kill: Kill | None, connection: Connection) -> None:
+def train(job: TrainerJob, kill: PlannedKill | None, connection: Connection) -> None:
     """Learn until the log is drained or the kill comes."""
     if len(threads := os.listdir("/proc/self/task")) > 1:
         raise RuntimeError(f"forked off a process with {len(threads)} threads; their locks may be held for ever here")
@@ -65,7 +65,9 @@ def train(job: TrainerJob, kill: Kill | None, connection: Connection) -> None:
     retry_policy = RetryPolicy(_RETRY_SECONDS)
     log = open_log(job.streaming.log, retry_policy)
     redis = connect(job.redis)
-    loop = OnlineLoop(job.trainer, job.streaming, MonitoringConfig(), log, redis, "crash", retry_policy=retry_policy)
+    loop = OnlineLoop(
+        job.trainer, job.streaming, MonitoringConfig(), log=log, redis=redis, digest="crash", retry_policy=retry_policy
+    )
     if kill is not None and kill.phase != ANYWHERE:
         set_failpoint_hook(Killer(kill, loop, connection))
     loop.run(Drained(loop, kill))
@@ -76,9 +78,9 @@ def train(job: TrainerJob, kill: Kill | None, connection: Connection) -> None:
 
 
 class Killer:
-    """Kill this process by SIGKILL at the failpoint and occurrence that a `Kill` names."""
+    """Kill this process by SIGKILL at the failpoint and occurrence that a `PlannedKill` names."""
 
-    def __init__(self, kill: Kill, loop: OnlineLoop, connection: Connection) -> None:
+    def __init__(self, kill: PlannedKill, loop: OnlineLoop, connection: Connection) -> None:
         self._kill, self._loop, self._connection = kill, loop, connection
         self._marks, self._left = 0, kill.nth
 
@@ -99,7 +101,7 @@ class Drained:
     From the place of its kill on the loop is slowed down: else the log would end before all kills are done.
     """
 
-    def __init__(self, loop: OnlineLoop, kill: Kill | None) -> None:
+    def __init__(self, loop: OnlineLoop, kill: PlannedKill | None) -> None:
         self._loop, self._kill, self._last = loop, kill, -1
 
     def __call__(self) -> bool:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from benchmarks.crash.child import FinalCounts, KillReport, TrainerJob, train
-from benchmarks.crash.plan import ANYWHERE, Kill
+from benchmarks.crash.plan import ANYWHERE, PlannedKill
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads of its own cannot be forked off safely
 _forks = multiprocessing.get_context("forkserver")
@@ -31,7 +31,7 @@ class TrainerFailedError(Exception):
     """A trainer ended by itself, or by somebody else; it is no crash that was asked for."""
 
 
-class Outcome(NamedTuple):
+class TrainerEnd(NamedTuple):
     """How a trainer's process ended: by the kill (at the phase it died in), or at the end of the log."""
 
     seconds: float
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
     ended: FinalCounts | None
 
 
-def run(job: TrainerJob, kill: Kill | None) -> Outcome:
+def run(job: TrainerJob, kill: PlannedKill | None) -> TrainerEnd:
     """Start a trainer and wait until it is dead or done.
 
     Raises
@@ -65,12 +65,14 @@ def run(job: TrainerJob, kill: Kill | None) -> Outcome:
     return _outcome(seconds, process.exitcode, None, kill)
 
 
-def _outcome(seconds: float, code: int | None, said: KillReport | FinalCounts | None, kill: Kill | None) -> Outcome:
+def _outcome(
+    seconds: float, code: int | None, said: KillReport | FinalCounts | None, kill: PlannedKill | None
+) -> TrainerEnd:
     if isinstance(said, FinalCounts) and code == 0:
-        return Outcome(seconds, None, said)
+        return TrainerEnd(seconds, None, said)
     if code == -signal.SIGKILL and kill is not None:
         if isinstance(said, KillReport):
-            return Outcome(seconds, said, None)
+            return TrainerEnd(seconds, said, None)
         if kill.phase == ANYWHERE:
-            return Outcome(seconds, KillReport(ANYWHERE, 0, 0), None)
+            return TrainerEnd(seconds, KillReport(ANYWHERE, 0, 0), None)
     raise TrainerFailedError(f"a trainer ended with status {code}, said {said}; it was to die at {kill}")

@@ -18,7 +18,7 @@ _FREQUENT = {"write": 9, "fsync": 9}
 _MAX_OCCURRENCE = 3
 
 
-class Kill(NamedTuple):
+class PlannedKill(NamedTuple):
     """One SIGKILL.
 
     Attributes
@@ -32,7 +32,7 @@ class Kill(NamedTuple):
         Which occurrence of the phase it is from then on.
     seconds
         After the start of the process, for `ANYWHERE`.
-    kept
+    kept_share
         Share of a half-written file that is left of it, for ``write``; 1 leaves it as it is.
     """
 
@@ -43,7 +43,7 @@ class Kill(NamedTuple):
     kept_share: float
 
 
-def plan(kills: int, events: int, batch: int, seed: int) -> list[Kill]:
+def plan(kills: int, events: int, batch: int, seed: int) -> list[PlannedKill]:
     """Draw `kills` kills over a run of `events`, in the order in which they happen.
 
     Every kind comes up equally often (one more for some, if it does not go up). Events are left at the end, so that
@@ -70,7 +70,9 @@ def min_hits(kills: int) -> int:
     return min(10, kills // len(KINDS))
 
 
-def _kill(phase: str, after: int, rng: np.random.Generator) -> Kill:
+def _kill(phase: str, after: int, rng: np.random.Generator) -> PlannedKill:
     nth = int(rng.integers(1, _FREQUENT.get(phase, _MAX_OCCURRENCE) + 1))
     torn = phase == "write" and rng.random() < 0.5
-    return Kill(phase, after, nth, float(rng.uniform(0, 1.5)), float(rng.random()) if torn else 1.0)
+    return PlannedKill(
+        phase, after=after, nth=nth, seconds=float(rng.uniform(0, 1.5)), kept_share=float(rng.random()) if torn else 1.0
+    )

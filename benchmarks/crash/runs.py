@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from benchmarks.crash import fork_server
 from benchmarks.crash.child import FinalCounts, KillReport, TrainerJob
 from benchmarks.crash.leftovers import premature_announcements, trim_streams, truncate_partial_file
-from benchmarks.crash.plan import ANYWHERE, Kill
-from benchmarks.crash.sandbox import Sandbox
+from benchmarks.crash.plan import ANYWHERE, PlannedKill
+from benchmarks.crash.sandbox import CrashSandbox
 from hsnn.trainer.checkpoint.digest import digest, parts
 from hsnn.trainer.checkpoint.store import CheckpointStore
 from hsnn.trainer.errors import CheckpointError
@@ -48,7 +48,7 @@ class CrashRun:
 
 
 def run_with_kills(
-    box: Sandbox, kills: Sequence[Kill], fault: str | None, on_kill: Callable[[KillReport], object]
+    box: CrashSandbox, kills: Sequence[PlannedKill], fault: str | None, on_kill: Callable[[KillReport], object]
 ) -> CrashRun:
     """Start trainers one after the other, kill each as planned, and let the last one finish."""
     job, run = box.job_of("killed", 0.0, fault), CrashRun()
@@ -68,7 +68,7 @@ def run_with_kills(
     return _finished(box, job, run, started)
 
 
-def run_undisturbed(box: Sandbox) -> CrashRun:
+def run_undisturbed(box: CrashSandbox) -> CrashRun:
     """Let one trainer learn the whole log."""
     job, run = box.job_of("undisturbed", _UNDISTURBED_INTERVAL), CrashRun()
     started = time.monotonic()
@@ -76,7 +76,7 @@ def run_undisturbed(box: Sandbox) -> CrashRun:
     return _finished(box, job, run, started)
 
 
-def _check_after_kill(box: Sandbox, job: TrainerJob, kill: Kill, run: CrashRun) -> None:
+def _check_after_kill(box: CrashSandbox, job: TrainerJob, kill: PlannedKill, run: CrashRun) -> None:
     """Truncate partial files, and check that nothing was announced before it was durable."""
     folder = job.trainer.checkpoint_dir
     if kill.kept_share < 1:
@@ -89,7 +89,7 @@ def _check_after_kill(box: Sandbox, job: TrainerJob, kill: Kill, run: CrashRun) 
     trim_streams(box.redis)
 
 
-def _finished(box: Sandbox, job: TrainerJob, run: CrashRun, started: float) -> CrashRun:
+def _finished(box: CrashSandbox, job: TrainerJob, run: CrashRun, started: float) -> CrashRun:
     run.seconds = time.monotonic() - started
     checkpoint = CheckpointStore(job.trainer.checkpoint_dir, 1).newest()
     if checkpoint is not None:

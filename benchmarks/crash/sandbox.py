@@ -28,7 +28,7 @@ TRAINER: dict[str, Any] = {"model": {"cross": True}}
 
 
 @dataclass
-class Sandbox:
+class CrashSandbox:
     """A filled log, and the configuration of a trainer that reads it."""
 
     log: EventLog
@@ -52,7 +52,7 @@ class Sandbox:
 
 
 @contextmanager
-def sandbox(kind: str, data: Dataset, batch: int, on_progress: Callable[[int], object]) -> Iterator[Sandbox]:
+def sandbox(kind: str, data: Dataset, batch: int, on_progress: Callable[[int], object]) -> Iterator[CrashSandbox]:
     """Start the servers, fill the log of this kind (``redis`` or ``kafka``), and remove everything afterwards.
 
     `batch` is the size of a trainer's batches; `on_progress` is called with the number of events in the log.
@@ -65,7 +65,7 @@ def sandbox(kind: str, data: Dataset, batch: int, on_progress: Callable[[int], o
         stack.callback(log.close)
         stack.callback(redis.close)
         job = _job(data, batch, url, server.url)
-        yield Sandbox(log, redis, folder, fill(log, data, job.streaming, on_progress), job)
+        yield CrashSandbox(log, redis, folder=folder, contents=fill(log, data, job.streaming, on_progress), job=job)
 
 
 def batch_size(events: int, kills: int) -> int:

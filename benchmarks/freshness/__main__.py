@@ -67,7 +67,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measured(stage: Sandbox, options: argparse.Namespace) -> dict[str, Any]:
     """Fill, wait for the first version, then measure."""
     config = stage.config.streaming
-    source = ProducerThread(open_log(config.log), config, options.items, options.engagements, LIFE)
+    source = ProducerThread(
+        open_log(config.log), config, items=options.items, engagements=options.engagements, life=LIFE
+    )
     source.fill(BASE_ITEMS, BASE_ENGAGEMENTS)
     client = connect(stage.redis_url)
     stage.roles.wait_until(lambda: bool(client.get(key("current"))), "the first version", _READY_SECONDS)

@@ -36,7 +36,7 @@ def arrow_rows_wrong(event: Event, rng: random.Random) -> bytes:
     count = rng.randint(1, 20)
     ts = [rng.choice((event["ts"], -1, 2**62)) for _ in range(count)]
     users = [rng.choice((event["user"], "", "x" * 300)) for _ in range(count)]
-    return write_interactions(ts, users, ["i1"] * count, ["click"] * count, [float("inf")] * count)
+    return write_interactions(ts, users, ["i1"] * count, ["click"] * count, value=[float("inf")] * count)
 
 
 def arrow_cut(event: Event, rng: random.Random) -> bytes:

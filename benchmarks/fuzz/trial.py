@@ -119,7 +119,7 @@ class Trial:
     def _restart(self) -> None:
         """Go on from what a checkpoint would hold."""
         arrays, own = self._learner.state_dict()
-        make_snapshot(self._learner, SnapshotOrigin(1, 1)).encode()
+        make_snapshot(self._learner, SnapshotOrigin(1, 1)).parts()
         values = {"consumer": self._consumer.state_dict(), "learner": own, "progress": self._progress.state_dict()}
         values = msgspec.msgpack.decode(msgspec.msgpack.encode(values))
         self._consumer = Consumer(self._log, self._config, state=values["consumer"])

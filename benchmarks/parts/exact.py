@@ -62,9 +62,22 @@ def planted() -> Dataset:
     made = [Item(id=name, ts=at - 1, features={"topic": name.partition("-")[0]}) for name, at in first.items()]
     values = np.full(EVENTS, np.nan, np.float32)
     clicks = Engagements(
-        ts, ts.copy(), [f"u{user}" for user in who], items, ["click"] * EVENTS, values, [None] * EVENTS
+        ts=ts,
+        sent_at=ts.copy(),
+        user=[f"u{user}" for user in who],
+        item=items,
+        action=["click"] * EVENTS,
+        value=values,
+        context=[None] * EVENTS,
     )
-    return Dataset("planted", clicks, sorted(made, key=lambda item: item.ts), [], {}, np.arange(EVENTS))
+    return Dataset(
+        "planted",
+        engagements=clicks,
+        items=sorted(made, key=lambda item: item.ts),
+        users=[],
+        titles={},
+        sequence=np.arange(EVENTS),
+    )
 
 
 def asked(system: OfflineSystem, prepared: PreparedBatch, rng: np.random.Generator) -> Iterator[Request]:

@@ -35,7 +35,7 @@ LOOKED_UP = 2_000_000
 _STRIDE, _RANGE = 7_919, 10**9 + 7
 
 
-class Table(Protocol):
+class MeasuredTable(Protocol):
     """What is measured."""
 
     def add(self, names: Sequence[str]) -> NDArray[np.int64]:
@@ -58,7 +58,7 @@ class DictTable:
         return np.array(found, np.int64)
 
 
-TABLES: dict[str, Callable[[], Table]] = {"arrays": IdTable, "dict": DictTable}
+TABLES: dict[str, Callable[[], MeasuredTable]] = {"arrays": IdTable, "dict": DictTable}
 
 
 class Timed(NamedTuple):
@@ -73,7 +73,7 @@ def names(numbers: NDArray[np.int64]) -> list[str]:
     return [f"user-{number}" for number in (numbers * _STRIDE % _RANGE).tolist()]
 
 
-def timed(table: Table, parts: Iterable[NDArray[np.int64]]) -> Timed:
+def timed(table: MeasuredTable, parts: Iterable[NDArray[np.int64]]) -> Timed:
     """Time `add` of the ids of some numbers, call by call; their rows must be their numbers."""
     seconds = []
     count = 0

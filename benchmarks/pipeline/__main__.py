@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.logs:
         with ExitStack() as stack:
             streaming = _filled(name, data, stack)
-            logs[name] = [_measured(batches, config, streaming, options.rounds, threads) for threads in THREADS]
+            logs[name] = [
+                _measured(batches, config, streaming, rounds=options.rounds, threads=threads) for threads in THREADS
+            ]
     found = {
         "data": data.name,
         "events": len(data),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.publish.stopwatch import Clock
+from benchmarks.publish.stopwatch import Stopwatch
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.indexer.store import bulk_load, posting_lists
 from hsnn.indexer.store.bulk_load import ItemColumns
@@ -26,7 +26,7 @@ _WIDTH, _MANY, _SINGLE = 33, 2000, 200
 
 def bare(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
     """Seconds to write the parts of a version and to read its leaves, single operations, bytes per item."""
-    rng, clock = np.random.default_rng(seed), Clock()
+    rng, clock = np.random.default_rng(seed), Stopwatch()
     nodes = 1 << int(np.ceil(np.log2(np.sqrt(10 * items))))
     vectors = rng.standard_normal((items, _WIDTH), dtype=np.float32)
     base = IndexBase(vectors, rng.integers(nodes, size=items, dtype=np.int32), np.zeros(nodes, np.int32))
@@ -38,7 +38,9 @@ def bare(items: int, shards: int, seed: int = 0) -> dict[str, Any]:
         assert lease.acquire()
         store, before = IndexStore(redis, lease), _used(redis)
         with clock.of("write"):
-            bulk_load.send_commands(redis, bulk_load.version_commands(1, base, ItemColumns(ids, ends), shards, 5000))
+            bulk_load.send_commands(
+                redis, bulk_load.version_commands(1, base, ItemColumns(ids, ends), shards=shards, chunk=5000)
+            )
         manifest = _manifest(items, nodes, shards)
         redis.hset(store.key("version", 1), mapping={"version": msgspec.json.encode(manifest)})
         per_item = (_used(redis) - before) / items
@@ -58,7 +60,15 @@ def _operation(store: IndexStore, items: int, nodes: int, op: DeltaOp) -> dict[s
     """Milliseconds of one delta, microseconds of one among many; half of the items have an end."""
     vector = pack_vector(np.ones(_WIDTH))
     deltas = [
-        Delta(op, 1, row, f"i{row}", -1 if op == "delete" else row % nodes, vector, expires_at=row % 2)
+        Delta(
+            op,
+            epoch=1,
+            row=row,
+            item=f"i{row}",
+            node=-1 if op == "delete" else row % nodes,
+            packed=vector,
+            expires_at=row % 2,
+        )
         for row in range(items, items + _MANY + _SINGLE)
     ]
     times = []

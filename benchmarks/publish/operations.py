@@ -62,7 +62,12 @@ class Operations:
     def _feed(self, part: slice, ends: int, *, deleted: bool) -> Sequence[Any]:
         assert self._leader.catalogue is not None
         items = self._world.feed(self._made.select(part), 0, deleted=deleted)
-        told = [FeedItem(i.id, i.row, i.tokens, {}, NOW, 0, ends or None, deleted) for i in items]
+        told = [
+            FeedItem(
+                i.id, i.row, tokens=i.tokens, features={}, ts=NOW, sent_at=0, expires_at=ends or None, deleted=deleted
+            )
+            for i in items
+        ]
         self._leader.catalogue.apply_feed(Feed(self._epoch, told))
         return self._leader.reconcile()
 
@@ -72,18 +77,18 @@ class Operations:
         none, rows = np.zeros(0, np.int64), np.zeros(0, np.int32)
         self._leader.catalogue.apply_state_delta(
             StateDelta(
-                self._epoch,
-                0,
-                NOW + 2,
-                0,
-                rows,
-                np.zeros((0, len(HALF_LIVES)), np.float32),
-                none,
-                none,
-                rows,
-                np.zeros((0, 4), np.int32),
-                np.zeros((0, 4), np.int64),
-                np.zeros((0, 1), np.int32),
+                epoch=self._epoch,
+                events=0,
+                watermark=NOW + 2,
+                half_life=0,
+                item_rows=rows,
+                item_values=np.zeros((0, len(HALF_LIVES)), np.float32),
+                item_last=none,
+                item_first=none,
+                user_rows=rows,
+                user_items=np.zeros((0, 4), np.int32),
+                user_times=np.zeros((0, 4), np.int64),
+                user_tokens=np.zeros((0, 1), np.int32),
             )
         )
         began = time.perf_counter()

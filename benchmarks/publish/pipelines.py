@@ -21,7 +21,9 @@ _RUNS = 3
 def compared(publication: Publication, store: IndexStore) -> dict[str, Any]:
     """Seconds of both, the better of them once warm and in turns, and their ratio."""
     made, base, items = publication.manifest, publication.base, publication.items
-    batches, sent = _ready(list(bulk_load.version_commands(made.version, base, items, len(made.shards), 5000)))
+    batches, sent = _ready(
+        list(bulk_load.version_commands(made.version, base, items, shards=len(made.shards), chunk=5000))
+    )
     fields: dict[Any, Any] = {**base.encode(), b"version": msgspec.json.encode(made)}
     name = store.key("version", made.version)
 

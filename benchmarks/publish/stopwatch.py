@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Clock:
+class Stopwatch:
     """Adds up wall time by name.
 
     Attributes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.churn.planted_data import PlantedData
-from benchmarks.publish.stopwatch import Clock
+from benchmarks.publish.stopwatch import Stopwatch
 from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
 from hsnn.indexer.assign.capacity import PlacementRules
 from hsnn.indexer.assign.catalogue import ItemCatalogue
@@ -43,7 +43,7 @@ class Publication:
         }
         outbox.write_snapshot(world.snapshot(source, block, np.zeros(items, np.bool_)))
         self._store, self._snapshot = store, source["snapshot"]
-        self.clock = Clock()
+        self.clock = Stopwatch()
         self.manifest: VersionManifest
         self.base: IndexBase
         self.items: ItemColumns
@@ -61,7 +61,7 @@ class Publication:
         self.base, self.items = made.base, ItemColumns(catalogue.ids, catalogue.expires_at)
         reason = "benchmark"
         self.manifest = make_manifest(
-            snapshot.manifest, store.allocate_version(), made, assigner, reason, store.shard_count
+            snapshot.manifest, store.allocate_version(), made, assigner, reason=reason, shards=store.shard_count
         )
         with clock.of("write"):
             store.write_unpublished(self.manifest, self.base, self.items)

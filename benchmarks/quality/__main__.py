@@ -113,13 +113,15 @@ def _available(name: str, console: Console) -> bool:
 
 def _cells(name: str, variant: str, options: argparse.Namespace) -> list[Cell]:
     baselines = parse_baselines(options.baselines) if variant == REFERENCE else VARIANT_BASELINES
-    return [Cell(name, variant, seed, SETS[name], baselines) for seed in range(options.seeds)]
+    return [Cell(name, variant, seed, protocol=SETS[name], baselines=baselines) for seed in range(options.seeds)]
 
 
 def _young(name: str, events: int, options: argparse.Namespace) -> list[Cell]:
     """Cells of the first events of a set."""
     protocol = Protocol(events, YOUNG_SHARE)
-    return [Cell(name, REFERENCE, seed, protocol, counting_baselines()) for seed in range(options.seeds)]
+    return [
+        Cell(name, REFERENCE, seed, protocol=protocol, baselines=counting_baselines()) for seed in range(options.seeds)
+    ]
 
 
 def _measure(cells: Sequence[Cell], options: argparse.Namespace, console: Console) -> None:

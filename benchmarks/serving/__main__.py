@@ -86,17 +86,19 @@ def _default(
     mirror: Mirror, made: PlantedCatalogue, *, whole: bool, k: int = K, filters: Filters = _NO_FILTERS
 ) -> Effort:
     limits = RetrievalLimits(max_k=1000, whole_leaves=whole)
-    return Effort("defaults", partial(_ask, mirror, made.first_row, limits, k, filters=filters))
+    return Effort(
+        "defaults", partial(_ask, mirror=mirror, first_row=made.first_row, limits=limits, k=k, filters=filters)
+    )
 
 
 def _by_beam(mirror: Mirror, made: PlantedCatalogue, beam: int) -> Effort:
     """Open `beam` leaves, and score twice as many items fully as are asked for."""
     limits = RetrievalLimits(max_k=1000, beam=beam, budget=2 * K, whole_leaves=True)
-    return Effort(f"beam {beam}", partial(_ask, mirror, made.first_row, limits, K))
+    return Effort(f"beam {beam}", partial(_ask, mirror=mirror, first_row=made.first_row, limits=limits, k=K))
 
 
 def _ask(
-    mirror: Mirror, first_row: int, limits: RetrievalLimits, k: int, number: int, *, filters: Filters = _NO_FILTERS
+    number: int, *, mirror: Mirror, first_row: int, limits: RetrievalLimits, k: int, filters: Filters = _NO_FILTERS
 ) -> Any:
     answer = retrieval.retrieve(mirror, [Request(user=user_name(number), k=k, filters=filters)], limits)[0]
     return np.array([int(item[1:]) for item in answer.items]) - first_row

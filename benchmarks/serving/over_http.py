@@ -32,7 +32,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Server:
+class CheckoutServer:
     """A server of a checkout, as a process of its own."""
 
     def __init__(self, tree: Path, items: int, seed: int) -> None:
@@ -43,7 +43,7 @@ class Server:
         assert self._process.stdout is not None
         self._port = int(self._process.stdout.readline() or sys.exit(f"the server of {tree} ended"))
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> CheckoutServer:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     trees = {"this checkout": _ROOT} | ({"before": options.before.resolve()} if options.before else {})
     with ExitStack() as stack:
-        servers = {name: stack.enter_context(Server(tree, options.items, options.seed)) for name, tree in trees.items()}
+        servers = {
+            name: stack.enter_context(CheckoutServer(tree, options.items, options.seed)) for name, tree in trees.items()
+        }
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
         for _ in range(ROUNDS):
             for name, server in servers.items():

@@ -46,7 +46,7 @@ USERS = 200
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Server:
+class ServeProcess:
     """``hsnn serve`` with some workers."""
 
     def __init__(self, workers: int, redis_url: str, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Server:
             assert self._process.poll() is None, Path(self._log.name).read_text()
             time.sleep(0.2)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> ServeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -146,7 +146,7 @@ def _request(number: int) -> bytes:
     return b"POST /v1/retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-def _round(server: Server, connections: int, seconds: float) -> dict[str, float]:
+def _round(server: ServeProcess, connections: int, seconds: float) -> dict[str, float]:
     began, own, cpu = time.perf_counter(), time.process_time(), server.cpu_seconds()
     times = measure(server.port, connections, seconds)
     wall, cpu, own = time.perf_counter() - began, server.cpu_seconds() - cpu, time.process_time() - own
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         redis_url = stack.enter_context(EmbeddedRedis()).url
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         publish(redis_url, options.items, options.seed)
-        servers = {n: stack.enter_context(Server(n, redis_url, folder)) for n in options.workers}
+        servers = {n: stack.enter_context(ServeProcess(n, redis_url, folder)) for n in options.workers}
         rounds: dict[int, list[dict[str, float]]] = {n: [] for n in servers}
         for _ in range(options.rounds):
             for n, server in servers.items():

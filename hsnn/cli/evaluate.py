@@ -29,7 +29,7 @@ from hsnn.streaming.datasets.base import Dataset
 from hsnn.trainer.config.model import TrainerConfig
 
 
-class Protocol(StrEnum):
+class EvaluationProtocol(StrEnum):
     """Protocols of `hsnn evaluate`."""
 
     PREQUENTIAL = "prequential"
@@ -75,11 +75,11 @@ def evaluate(
     ] = 0.5,
     query_to: Annotated[float, typer.Option(min=0.0, help="end of the pass; up to 1 a share of the stream")] = 1.0,
     protocol: Annotated[
-        Protocol,
+        EvaluationProtocol,
         typer.Option(
             help="what is asked; hourly-sessions: the last clicks of sessions; static: pairs without times (gowalla)"
         ),
-    ] = Protocol.PREQUENTIAL,
+    ] = EvaluationProtocol.PREQUENTIAL,
     hours: Annotated[int, typer.Option(min=1, help="of hourly-sessions: hours predicted, after the first")] = 190,
     targets: Annotated[int | None, typer.Option(min=1, help="of hourly-sessions: sessions sampled; all")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
@@ -91,7 +91,7 @@ def evaluate(
     for file in (json_file, report):
         if file is not None and not file.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {file.absolute().parent} to write to")
-    if protocol is Protocol.STATIC:
+    if protocol is EvaluationProtocol.STATIC:
         for name, given in (("--model", model), ("--events", events), ("--report", report)):
             if given is not None:
                 raise typer.BadParameter(f"{name} is of the prequential protocol; the static one does not know it")
@@ -106,7 +106,7 @@ def evaluate(
         baselines=baselines,
         seeds=seeds,
     )
-    if protocol is Protocol.HOURLY_SESSIONS:
+    if protocol is EvaluationProtocol.HOURLY_SESSIONS:
         run_hourly(loaded, data, events=events, hours=hours, targets=targets, json_file=json_file)
     else:
         run_evaluation(loaded, task, json_file, report)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks.churn import __main__, protocol
+from benchmarks.churn import protocol
 from benchmarks.churn.planted_data import PlantedData, concatenate
 from benchmarks.churn.vector_set_server import NoVectorSetsError, vector_server
+from tests.paths import ROOT
 
 
 class Perfect:
@@ -64,14 +67,26 @@ def test_clusters_rise_and_fall():
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_the_bench_measures_the_system_beside_peers(tmp_path, monkeypatch, capsys):
+def test_the_program_measures_the_system_beside_peers(tmp_path, monkeypatch):
     monkeypatch.delenv("REDIS_SERVER", raising=False)
-    monkeypatch.setattr(__main__, "USERS", 60)
     file = tmp_path / "churn.json"
-    __main__.main(["--items", "2000", "--churn", "0.1", "--peers", "hnswlib,vectorset", "--json", str(file)])
+    options = [
+        "--items",
+        "2000",
+        "--users",
+        "60",
+        "--churn",
+        "0.1",
+        "--peers",
+        "hnswlib,vectorset",
+        "--json",
+        str(file),
+    ]
+    command = [sys.executable, "-m", "benchmarks.churn", *options]
+    ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     found = json.loads(file.read_text())["sizes"]["2000"]["competitors"]
     assert set(found) == {"hsnn", "refitted", "hnswlib"}
-    assert "vectorset: left out" in capsys.readouterr().out
+    assert "vectorset: left out" in ended.stdout
     for of in found.values():
         assert [look["churn"] for look in of["looks"]] == [0.0, 0.1]
         assert all(look["recall"] > 0.8 and look["gone"] == 0 for look in of["looks"])

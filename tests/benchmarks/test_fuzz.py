@@ -18,12 +18,14 @@ from hsnn.streaming.log.open import open_log
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_event_is_accounted_for(seed: int) -> None:
+def test_every_event_is_accounted_for(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.fuzz.trial.CHUNK", 1000)  # a restart after ten of them
     config = streaming()
     found = Trial(MemoryLog(), config, Hostile(seed, config)).run(10_000)
     dropped = sum(found["dropped"].values())
     assert found["produced"] == found["trained"] + found["dead_lettered"] + dropped
     assert found["unaccounted"] == found["pending"] == 0
+    assert found["restarts"] == 1
     assert min(found["trained"], found["dead_lettered"], dropped) > 0
 
 

@@ -58,6 +58,9 @@ def test_a_class_name_stands_for_one_thing(clone: Clone) -> None:
     assert clone({"serving/c.py": "class Found: ..."}) == [
         "trainer/a.py:1: the class name Found is taken, by serving/c.py:1"
     ]
+    assert clone({"serving/c.py": "", "benchmarks/d.py": "class Found: ..."}) == [
+        "benchmarks/d.py:1: the class name Found is taken, by trainer/a.py:1"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,11 @@ def test_a_class_name_stands_for_one_thing(clone: Clone) -> None:
 )
 def test_five_positional_arguments_are_too_many(clone: Clone, call: str, refused: bool) -> None:
     assert bool(clone({"trainer/a.py": call})) is refused
+    assert bool(clone({"trainer/a.py": "", "tools/a.py": call})) is refused
+
+
+def test_a_function_of_any_number_of_arguments_is_called_with_them(clone: Clone) -> None:
+    assert clone({"tools/a.py": "def f(*words): ...\nf(1, 2, 3, 4, 5)"}) == []
 
 
 def test_the_formatter_is_never_switched_off(clone: Clone) -> None:
