@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.indexer.assign.alive_rows import AliveRows
 from hsnn.streaming.schema.events import Feature
-from hsnn.trainer.features.expiry import expiry_times
+from hsnn.trainer.features.expiry import NEVER, expiry_times
 from hsnn.trainer.features.hashing import pad_tokens
 from hsnn.trainer.features.item_counters import HALF_LIVES
 from hsnn.trainer.features.mass_expiry import QuietEnds
@@ -78,15 +79,21 @@ class ItemCatalogue:
         self.known: Mask = np.ones(count, np.bool_)
         self.sent_at: Rows = np.zeros(count, np.int64)
         self.changed: set[int] = set()
+        self._alive = AliveRows(self._life_times)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def apply_feed(self, feed: Feed) -> None:
         """Apply new, changed and deleted items."""
-        if feed.epoch == self.epoch:
-            for item in feed.items:
-                self._apply_item(item)
+        items = feed.items if feed.epoch == self.epoch else []
+        rows = np.array([item.row for item in items], np.int64)
+        self._reserve(int(rows.max(initial=-1)) + 1)
+        self._alive.note_written(rows)
+        for item, tokens in zip(items, pad_tokens([item.tokens for item in items], self.tokens.shape[1]), strict=True):
+            self._apply_item(item, tokens)
+        # Nobody waits for an item that has expired.
+        self.sent_at[rows] = np.where(self.alive_mask()[rows], [item.sent_at for item in items], 0)
 
     def apply_state_delta(self, delta: StateDelta) -> None:
         """Apply the times of last engagements and the watermark."""
@@ -96,6 +103,7 @@ class ItemCatalogue:
         self._reserve(int(rows.max(initial=-1)) + 1)
         self.last[rows], self.first[rows] = delta.item_last, delta.item_first
         self.counts[rows] = delta.item_values[:, _POPULARITY]
+        self._alive.note_written(rows)
         self.watermark = max(self.watermark, delta.watermark)
         self._follow_departures(delta.departed_to, delta.expiry_confirmed)
 
@@ -135,21 +143,25 @@ class ItemCatalogue:
         return np.flatnonzero(sum((at > self.departed_to) & (at <= until) for at in times))
 
     def alive_mask(self) -> Mask:
-        """Tell which rows are items that may be in the index now, (rows,) bool."""
-        return self.known[: len(self)] & self._is_alive(slice(0, len(self)))
+        """Tell which rows are items that may be in the index now, (rows,) bool, read-only until the next change."""
+        begun = max(self.watermark, self.quiet_ends.now)
+        self._alive.advance((self.departed_to, self.quiet_ends.now, begun), len(self))
+        return self._alive.mask[: len(self)]
+
+    def drain_changed_lives(self) -> Rows:
+        """Return rows whose life may have begun or ended since the last call, at first of all living ones."""
+        self.alive_mask()
+        return self._alive.drain()
 
     def popularity(self, rows: Rows) -> NDArray[np.float32]:
         """Return the engagements of `rows` (n,) at the watermark, decayed with a half-life of a week, (n,)."""
         age = np.maximum(self.watermark - self.last[rows], 0)
         return (self.counts[rows] * np.exp2(-age / HALF_LIVES[_POPULARITY])).astype(np.float32)
 
-    def leaving_and_arriving(self, nodes: NDArray[np.int32]) -> tuple[Rows, Rows]:
-        """List rows that leave and that enter: indexed, by `nodes` (rows,), but not alive, and alive, but at -1.
-
-        One pass over all rows: among a million, this is most of the time of a single insert.
-        """
-        alive, known, indexed = self.alive_mask()[: len(nodes)], self.known[: len(nodes)], nodes >= 0
-        return np.flatnonzero(indexed & known & ~alive), np.flatnonzero(~indexed & alive)
+    def leaving_and_arriving(self, rows: Rows, nodes: NDArray[np.int32]) -> tuple[Rows, Rows]:
+        """List those of `rows` (n,) that leave and that enter: indexed, by their `nodes` (n,), xor alive."""
+        alive, indexed = self.alive_mask()[rows], nodes >= 0
+        return rows[indexed & self.known[rows] & ~alive], rows[~indexed & alive]
 
     def mark_announced(self, rows: Sequence[int]) -> None:
         """Note that readers know the current state of `rows`: they are not new or changed any more."""
@@ -160,10 +172,8 @@ class ItemCatalogue:
         """Note that readers know all indexed rows, by `nodes` (rows,), though maybe not that some changed."""
         self.sent_at[np.flatnonzero(nodes >= 0)] = 0
 
-    def _apply_item(self, item: FeedItem) -> None:
+    def _apply_item(self, item: FeedItem, tokens: NDArray[np.int32]) -> None:
         row = item.row
-        self._reserve(row + 1)
-        tokens = pad_tokens([item.tokens], self.tokens.shape[1])[0]
         if self.known[row] and not self._is_same(item, tokens):
             self.changed.add(row)
         self.ids[row], self.known[row] = item.id, True
@@ -175,19 +185,21 @@ class ItemCatalogue:
         elif item.ts > self.last[row] and not item.deleted:  # described again: a sign of life
             self.counts[row] *= np.exp2((self.last[row] - item.ts) / HALF_LIVES[_POPULARITY])
             self.last[row] = item.ts
-        self.sent_at[row] = item.sent_at if self._is_alive(slice(row, row + 1))[0] else 0  # not for an expired item
 
     def _is_same(self, item: FeedItem, tokens: NDArray[np.int32]) -> bool:
         row = item.row
         content = np.array_equal(tokens, self.tokens[row]) and item.features == self.features[row]
         return content and (item.expires_at or 0) == self.expires_at[row]
 
-    def _is_alive(self, rows: slice) -> Mask:
-        """Tell whether the beginning of `rows` has been reached, and not their expiry."""
-        ends = expiry_times(self.last[rows], self.expires_at[rows], self.deleted[rows], self.idle_ms)
-        ended = (self.expires_at[rows] > 0) & (self.expires_at[rows] <= self.quiet_ends.now)
-        begun = self.available_from[rows] <= max(self.watermark, self.quiet_ends.now)
-        return (ends > self.departed_to) & ~ended & begun
+    def _life_times(self, rows: Rows | slice) -> NDArray[np.int64]:
+        """Return until when rows (n,) are alive by the time of departures and by quiet ends, and from when on, (3, n).
+
+        Idleness counts by the time of departures alone.
+        """
+        ends = self.expires_at[rows]
+        departs = expiry_times(self.last[rows], ends, self.deleted[rows], self.idle_ms)
+        begins = np.where(self.known[rows], self.available_from[rows], NEVER)
+        return np.stack([departs, np.where(ends > 0, ends, NEVER), begins])
 
     def _reserve(self, rows: int) -> None:
         missing = rows - len(self.ids)

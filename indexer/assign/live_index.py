@@ -19,6 +19,7 @@ from hsnn.indexer.assign.placement import place_in_order
 from hsnn.indexer.store.delta import Delta, DeltaOp, DeltaReason, pack_vector
 from hsnn.indexer.store.shards import shards_of
 from hsnn.trainer.rowstore.arrays import grown
+from hsnn.trainer.rowstore.dirty_rows import DirtyRows
 
 RowFilter = Callable[[DeltaOp, Rows], NDArray[np.bool_]]
 """Select the rows (n,) that are dealt with now, by what would be done to them; returns a mask (n,)."""
@@ -64,6 +65,8 @@ class LiveIndex:
         self.nodes = nodes.copy()
         self.preferred = np.full(len(nodes), -1, np.int32) if preferred is None else preferred.copy()
         self._was_indexed = self.nodes >= 0
+        self._unsettled = DirtyRows()  # may be indexed and not alive, or alive and not indexed
+        self._unsettled.add(np.flatnonzero(self._was_indexed))
         self._shards = shards
         self.capacity = NodeCapacity(
             assigner.rules, np.bincount(nodes[nodes >= 0], minlength=assigner.node_count), peak
@@ -87,11 +90,17 @@ class LiveIndex:
         """Plan the deltas that bring the index in line with the catalogue: departures, arrivals, changed items.
 
         They have to be written in this order, and all of them: then no node is ever above its cap. With `select`, only
-        departures and arrivals that it selects are planned.
+        departures and arrivals that it selects are planned. The catalogue is always the same: what has changed in it
+        since the last call is asked for, and what of that was not written yet is remembered.
         """
         nodes = self.nodes_of_rows(len(catalogue))
         changed = np.array(sorted(catalogue.changed), np.int64)
-        leaving, arriving = catalogue.leaving_and_arriving(nodes)
+        self._unsettled.add(catalogue.drain_changed_lives())
+        rows = self._unsettled.drain()
+        known, later = rows[rows < len(nodes)], rows[rows >= len(nodes)]
+        leaving, arriving = catalogue.leaving_and_arriving(known, nodes[known])
+        for unsettled in (leaving, arriving, later):
+            self._unsettled.add(unsettled)
         moving = changed[(nodes[changed] >= 0) & ~np.isin(changed, leaving)]
         if select is not None:
             leaving, arriving = leaving[select("delete", leaving)], arriving[select("insert", arriving)]
@@ -111,14 +120,15 @@ class LiveIndex:
 
     def apply(self, deltas: Iterable[Delta]) -> None:
         """Apply deltas that were written."""
-        for delta in deltas:
-            if delta.op != "superseded":
-                self.nodes_of_rows(delta.row + 1)
-                self.capacity.remove(int(self.nodes[delta.row]))
-                self.nodes[delta.row] = delta.node
-                self._was_indexed[delta.row] |= delta.node >= 0
-                if delta.node >= 0:
-                    self.capacity.add(delta.node)
+        applied = [delta for delta in deltas if delta.op != "superseded"]
+        self._unsettled.add([delta.row for delta in applied])
+        for delta in applied:
+            self.nodes_of_rows(delta.row + 1)
+            self.capacity.remove(int(self.nodes[delta.row]))
+            self.nodes[delta.row] = delta.node
+            self._was_indexed[delta.row] |= delta.node >= 0
+            if delta.node >= 0:
+                self.capacity.add(delta.node)
 
     def _by_shard(self, catalogue: ItemCatalogue, rows: Rows) -> Rows:
         """Sort rows (n,) by shard; the order within a shard is kept."""
