@@ -1,11 +1,12 @@
 """How many events a second a server takes over HTTP, durably, beside bare appends of the same events to the same log.
 
     make bench ARGS='ingest'
-    python -m benchmarks.ingest --events 200000 --batch 100 --callers 4 --rounds 3 --json FILE
+    python -m benchmarks.ingest --events 200000 --batch 100 --callers 4 --rounds 3 --kafka --json FILE
 
-A real `hsnn serve` and the embedded Redis with an append-only file (appendfsync everysec), callers in this process: all
-of them share the cores. A bare append has the records ready, and appends and flushes each batch before the next one.
-Rounds alternate. After them the log must hold every event that was accepted. Writes `results/ingest.json`.
+A real `hsnn serve` and the embedded Redis with an append-only file (appendfsync everysec), with `--kafka` the embedded
+Kafka after it; callers in this process: all of them share the cores. A bare append has records of one event each ready,
+and appends and flushes each batch before the next one. Rounds alternate. After them the log must hold every event that
+was accepted. Writes `results/ingest.json`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -28,6 +29,7 @@ from typing import Any
 from benchmarks.arguments import positive
 from benchmarks.paths import RESULTS_FOLDER
 from hsnn.demo.processes import RoleProcesses
+from hsnn.embedded.kafka import EmbeddedKafka
 from hsnn.embedded.redis import EmbeddedRedis
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.decode.decoder import decode_records
@@ -51,20 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=positive, default=100, help="events per call; 100")
     parser.add_argument("--callers", type=positive, default=4, help="connections that send at the same time; 4")
     parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--kafka", action="store_true", help="measure Kafka, too")
     parser.add_argument("--json", type=Path, default=RESULTS_FOLDER / "ingest.json")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="hsnn-ingest-") as folder:
-        found = run(options, Path(folder))
+    found = run(options, kafka=False)
+    if options.kafka:
+        found["kafka"] = run(options, kafka=True)
     options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     print(json.dumps(found, indent=2))
 
 
-def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Measure all ways in turn, as often as there are rounds."""
+def run(options: argparse.Namespace, *, kafka: bool) -> dict[str, Any]:
+    """Measure all ways in turn on one log, as often as there are rounds."""
     rates: dict[str, list[float]] = {}
     load = [os.getloadavg()[0]]  # that of others included: on a busy machine only the ratios mean something
     costs: dict[str, list[float]] = {}
-    with served(folder) as (port, url):
+    own: dict[str, list[float]] = {}  # of this process: callers, or who appends
+    with served(kafka=kafka) as (port, url):
         log, config = open_log(url), StreamingConfig()
         topic = config.engagements_topic
         accepted = 0
@@ -78,9 +83,10 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 "append": partial(append, log, topic, records),
             }
             for name, way in ways.items():
-                began, used = time.perf_counter(), server_seconds(port)
+                used, spent, began = server_seconds(port), time.process_time(), time.perf_counter()
                 count = way()
                 rates.setdefault(name, []).append(count / (time.perf_counter() - began))
+                own.setdefault(name, []).append(1e6 * (time.process_time() - spent) / count)
                 if name != "append":
                     costs.setdefault(name, []).append(1e6 * (server_seconds(port) - used) / count)
                 accepted += count
@@ -93,26 +99,30 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "callers": options.callers,
         "cores": os.cpu_count(),
         "load_average": [round(value, 1) for value in (*load, os.getloadavg()[0])],
-        "log": "Redis Streams, appendfsync everysec",
+        "log": "Kafka, one broker, acks=all" if kafka else "Redis Streams, appendfsync everysec",
         "accepted": accepted,
         "in_log": stored,
         "events_per_second": {name: round(median(found)) for name, found in rates.items()},
         "server_cpu_us_per_event": {name: round(median(found), 1) for name, found in costs.items()},
+        "callers_cpu_us_per_event": {name: round(median(found), 1) for name, found in own.items()},
         "rounds": {name: [round(rate) for rate in found] for name, found in rates.items()},
     }
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[int, str]]:
+def served(*, kafka: bool) -> Iterator[tuple[int, str]]:
     """Run a log and a server; yield the server's port and the log's address."""
-    roles, port_file = RoleProcesses(folder), folder / "port"
-    with EmbeddedRedis(folder=folder / "redis") as redis:
-        settings = [f"redis.url={redis.url}", f"streaming.log={redis.url}", "serving.port=0"]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hsnn-ingest-")))
+        roles, port_file = RoleProcesses(folder), folder / "port"
+        redis = stack.enter_context(EmbeddedRedis(folder=folder / "redis"))
+        log = stack.enter_context(EmbeddedKafka(folder / "kafka")) if kafka else redis
+        settings = [f"redis.url={redis.url}", f"streaming.log={log.url}", "serving.port=0"]
         try:
             sets = [word for setting in settings for word in ("--set", setting)]
             roles.start("server", ["serve", *sets, "--port-file", str(port_file)])
             roles.wait_until(port_file.exists, "the server", _READY_SECONDS)
-            yield int(port_file.read_text()), redis.url
+            yield int(port_file.read_text()), log.url
         finally:
             roles.end()
 

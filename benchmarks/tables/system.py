@@ -35,7 +35,14 @@ def demo(found: dict[str, Any]) -> str:
 
 
 def ingest(found: dict[str, Any]) -> str:
-    """Events over HTTP beside bare appends."""
+    """Events over HTTP beside bare appends, on each log."""
+    parts = [_ingest(found)]
+    if "kafka" in found:
+        parts.append(_ingest(found["kafka"]))
+    return "\n\n".join(parts)
+
+
+def _ingest(found: dict[str, Any]) -> str:
     rates, costs = found["events_per_second"], found["server_cpu_us_per_event"]
     before, after = found["load_average"]
     titles = {

@@ -75,6 +75,7 @@ class EventAppender:
         self._most_waiting, self._waiting, self._lock = most_waiting, 0, Lock()
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._log: EventLog | None = None
+        self._partitions = 0  # of the engagements; asked for once, as a log does with those of its keys
         self._failing = False
         self._thread = Thread(target=self._run, name="event appender", daemon=True)
         self._thread.start()
@@ -172,12 +173,12 @@ class EventAppender:
         for role in _ORDER:
             records: list[ProducerRecord] = []
             for batch in batches:
-                found = batch.records.get(role, [])
-                counts[role] += len(found)
-                if role is TopicRole.ENGAGEMENTS and batch.columns is not None:
+                counts[role] += len(batch.records.get(role, []))
+                if role is TopicRole.ENGAGEMENTS:
                     counts[role] += batch.rows
-                    found = batch.engagement_records(lambda: len(log.partitions(self._topics[TopicRole.ENGAGEMENTS])))
-                records += found
+                    records += batch.engagement_records(self._partitions)
+                else:
+                    records += batch.records.get(role, [])
             if records:
                 log.append(self._topics[role], records)
         log.flush()
@@ -194,6 +195,7 @@ class EventAppender:
             log = self._open_log()
             for role, topic in self._topics.items():
                 log.create_topic(topic, self._config.partitions, compacted=role is not TopicRole.ENGAGEMENTS)
+            partitions = len(log.partitions(self._topics[TopicRole.ENGAGEMENTS]))
             survives = f"; {log.durability()}" if isinstance(log, StatesDurability) else ""
         except Exception as error:
             if not self._failing:
@@ -203,7 +205,7 @@ class EventAppender:
                 log.close()
             return None
         _log.info("events over HTTP go to %s%s", address, survives)
-        self._log, self._failing = log, False
+        self._log, self._partitions, self._failing = log, partitions, False
         return log
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:

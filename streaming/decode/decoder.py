@@ -1,10 +1,11 @@
-"""Decode records into a table of events: JSON with one event per record, or Arrow with many.
+"""Decode records into a table of events: JSON with one event or an array of them per record, or Arrow with many.
 
 A record that cannot be read becomes a row with a dead letter; decoding never raises.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,13 +16,14 @@ from hsnn.streaming.dead_letters.reasons import DeadLetterReason
 from hsnn.streaming.dead_letters.writer import WHOLE_RECORD, DeadLetter
 from hsnn.streaming.decode.event_table import NO_TIME, EventTable, RowKind, table_of_records
 from hsnn.streaming.decode.json_batch import decode_json_batch
-from hsnn.streaming.decode.json_event import InvalidEvent, decode_event, strip_schema_id
+from hsnn.streaming.decode.json_event import MAX_JSON, InvalidEvent, decode_event, strip_schema_id
 from hsnn.streaming.decode.left_out_fields import count_left_out
 from hsnn.streaming.log.records import UNREADABLE, Record, RecordBatch
 from hsnn.streaming.schema.arrow import read_interactions
 from hsnn.streaming.schema.columns import ArrowError, InteractionColumns, is_arrow
 from hsnn.streaming.schema.events import LAST_MS, Impression, Interaction, Item, ItemDeletion, ItemPatch, Millis, User
 from hsnn.streaming.schema.ids import canonical_id
+from hsnn.streaming.schema.json_array import is_array, split_events
 from hsnn.streaming.schema.timestamps import wrong_unit
 from hsnn.streaming.schema.topics import TopicRole
 
@@ -49,6 +51,8 @@ _command_times: msgspec.json.Decoder[_CommandTime] = msgspec.json.Decoder(_Comma
 def decode_records(role: TopicRole, records: RecordBatch) -> EventTable:
     """Decode records of one partition, in order; every record gives at least one row.
 
+    A record of engagements may hold an array of events, or Arrow.
+
     Examples
     --------
     >>> value = b'{"type":"interaction","id":1,"ts":5,"user":7,"item":"a","action":"click"}'
@@ -71,13 +75,27 @@ def decode_records(role: TopicRole, records: RecordBatch) -> EventTable:
 
 
 def _decode_json(role: TopicRole, records: RecordBatch) -> EventTable:
-    table = table_of_records(records, RowKind.DEAD)
-    for row, record in enumerate(records):
-        try:
-            _decode_record(table, row, role, record)
-        except InvalidEvent as error:
-            table.payload[row] = DeadLetter(record, 0, error.reason, str(error))
+    """Decode JSON events one by one; an array that cannot be read gives one dead letter for all of it."""
+    parts = [_split(role, value) for value in records.values]
+    table = table_of_records(records, RowKind.DEAD, np.array(list(map(len, parts))))
+    row = 0
+    for record, events in zip(records, parts, strict=True):
+        for index, value in events:
+            try:
+                _decode_record(table, row, role, record._replace(value=value))
+            except InvalidEvent as error:
+                table.payload[row] = DeadLetter(record, index, error.reason, str(error))
+            row += 1
     return table
+
+
+def _split(role: TopicRole, value: bytes | None) -> Sequence[tuple[int, bytes | None]]:
+    """Return the events of a record, each with its index; a record that is no readable array is one."""
+    bare = strip_schema_id(value or b"")
+    if not is_array(bare):
+        return [(0, value)]
+    events = split_events(bare) if role is TopicRole.ENGAGEMENTS and len(bare) <= MAX_JSON else None
+    return [(WHOLE_RECORD, value)] if events is None else list(enumerate(events))
 
 
 def _decode_record(table: EventTable, row: int, role: TopicRole, record: Record) -> None:
@@ -167,12 +185,7 @@ def _decode_arrow_each(role: TopicRole, records: RecordBatch) -> EventTable:
 
 
 def _interaction_table(records: RecordBatch, interactions: InteractionColumns) -> EventTable:
-    ends = np.cumsum(interactions.lengths)
-    record_index = np.repeat(np.arange(len(records)), interactions.lengths)
-    table = table_of_records(records, RowKind.INTERACTION, record_index)
-    table.index[:] = np.arange(len(table)) - (ends - interactions.lengths)[record_index]
-    table.ends_record[:] = 0
-    table.ends_record[ends - 1] = 1
+    table = table_of_records(records, RowKind.INTERACTION, interactions.lengths)
     table.ts[:], table.value[:] = interactions.ts, interactions.value
     table.user[:], table.item[:], table.action[:] = interactions.user, interactions.item, interactions.action
     if interactions.context is not None:
@@ -185,7 +198,5 @@ def _interaction_table(records: RecordBatch, interactions: InteractionColumns) -
         count_left_out(field, detail)
     for row, detail in interactions.rejected.items():
         table.kind[row], table.ts[row] = RowKind.DEAD, NO_TIME
-        table.payload[row] = DeadLetter(
-            records[record_index[row]], int(table.index[row]), DeadLetterReason.INVALID, detail
-        )
+        table.payload[row] = DeadLetter(table.record(row), int(table.index[row]), DeadLetterReason.INVALID, detail)
     return table

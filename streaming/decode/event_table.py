@@ -163,9 +163,7 @@ class EventTable:
         return int(self.partition[row]), int(self.offset[row]), int(self.index[row])
 
 
-def table_of_records(
-    records: RecordBatch, kind: RowKind, record_index: slice | NDArray[np.intp] = slice(None)
-) -> EventTable:
+def table_of_records(records: RecordBatch, kind: RowKind, lengths: NDArray[np.int64] | None = None) -> EventTable:
     """Make a table of rows without event time that knows of each row which record it comes from.
 
     Parameters
@@ -173,12 +171,20 @@ def table_of_records(
     records
     kind
         Of all rows.
-    record_index : (n,) int64
-        Index of the record of each row; one row per record by default.
+    lengths : (records,) int64
+        Rows of each record, at least one; None: one of each.
     """
-    offsets = records.offsets[record_index]
-    table = EventTable.with_size(len(offsets), kind)
-    table.offset[:] = offsets
-    table.sent_at[:] = np.clip(records.sent_at, NO_TIME, _MAX_SENT_AT)[record_index]
+    sent_at = np.clip(records.sent_at, NO_TIME, _MAX_SENT_AT)
+    if lengths is None:
+        table = EventTable.with_size(len(records), kind)
+        table.offset[:], table.sent_at[:] = records.offsets, sent_at
+    else:
+        ends = np.cumsum(lengths)
+        table = EventTable.with_size(int(ends[-1]), kind)
+        for column, of_record in ((table.offset, records.offsets), (table.sent_at, sent_at)):
+            column[:] = np.repeat(of_record, lengths)
+        table.index[:] = np.arange(len(table)) - np.repeat(ends - lengths, lengths)
+        table.ends_record[:] = 0
+        table.ends_record[ends - 1] = 1
     table.records.fill(records)
     return table

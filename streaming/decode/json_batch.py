@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -23,25 +24,35 @@ class _RawInteraction(Interaction, tag=EventType.INTERACTION.value, frozen=True,
     context: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]
 
 
+_Engagement = _RawInteraction | Impression
+
 # A union even where interactions alone are wanted: a decoder of one type alone would not ask for the field `type`.
-_engagements: msgspec.json.Decoder[_RawInteraction | Impression] = msgspec.json.Decoder(_RawInteraction | Impression)
+_engagements: msgspec.json.Decoder[_Engagement | list[_Engagement]] = msgspec.json.Decoder(
+    _Engagement | list[_Engagement]
+)
 _contexts: ContextDecoder[bytes] = ContextDecoder()
 
 
 def decode_json_batch(records: RecordBatch) -> EventTable | None:
-    """Decode the records if every one is a valid JSON engagement; return None if any is not."""
+    """Decode the records if every one is a valid JSON engagement or an array of them; return None if any is not."""
     values = records.values
     try:
         if max(map(len, values), default=0) > MAX_JSON:  # type: ignore[arg-type]
             return None
-        events = list(map(_engagements.decode, values))  # type: ignore[arg-type]
-        return _table(records, events)
+        decoded = list(map(_engagements.decode, values))  # type: ignore[arg-type]
+        if list not in set(map(type, decoded)):
+            return _table(table_of_records(records, RowKind.INTERACTION), decoded)  # type: ignore[arg-type]
+        arrays = [events if type(events) is list else [events] for events in decoded]
+        if not all(arrays):
+            return None
+        table = table_of_records(records, RowKind.INTERACTION, np.array(list(map(len, arrays))))
+        return _table(table, list(chain.from_iterable(arrays)))  # type: ignore[arg-type]
     except Exception:
         return None  # whatever it was, decoding one by one names it
 
 
-def _table(records: RecordBatch, events: list[_RawInteraction | Impression]) -> EventTable:
-    table = table_of_records(records, RowKind.INTERACTION)
+def _table(table: EventTable, events: list[_Engagement]) -> EventTable:
+    """Fill in a table of as many rows as there are events."""
     types = list(map(type, events))
     if Impression not in types:
         _fill_interactions(table, slice(None), events)  # type: ignore[arg-type]

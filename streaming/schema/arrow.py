@@ -23,6 +23,7 @@ from hsnn.streaming.schema.columns import STREAM_MAGIC, ArrowError, InteractionC
 from hsnn.streaming.schema.contexts import Context, ContextDecoder
 from hsnn.streaming.schema.events import LAST_MS, EventType, Scalar
 from hsnn.streaming.schema.ids import MAX_ID
+from hsnn.streaming.schema.json_array import split_events
 from hsnn.streaming.schema.timestamps import wrong_unit
 
 MAX_ROWS = 1_000_000
@@ -91,15 +92,21 @@ def _write(table: Any) -> bytes:
 
 
 def extract_row(value: bytes | None, index: int) -> bytes | None:
-    """Return one event of a record: as a record of its own for Arrow, the record itself for JSON."""
+    """Return one event of a record, as the value of a record of its own; the record's value if it holds just one."""
     # A zero byte and a schema id, as a schema registry's serializers write them, come before the Arrow bytes.
     bare = value[5:] if value is not None and value[:1] == b"\0" else value
-    if bare is None or not is_arrow(bare):
-        return value
-    return _write(_table(bare).slice(index, 1))
+    if bare is None:
+        return None
+    if is_arrow(bare):
+        return _write(_table(bare).slice(index, 1))
+    events = _json_events(bare)
+    return value if events is None else events[index]
 
 
 # `extract_row` is called for each unusable row of a record, one after the other.
+_json_events = lru_cache(maxsize=2)(split_events)
+
+
 @lru_cache(maxsize=2)
 def _table(value: bytes) -> Any:
     # A file is a stream with a list of its messages behind it. It is read as a stream, so that what is bounded here is

@@ -15,6 +15,7 @@ from hsnn.streaming.log.memory import MemoryLog
 from hsnn.streaming.log.records import Position, RecordBatch
 from hsnn.streaming.schema.arrow import write_interactions
 from hsnn.streaming.schema.batch import Batch
+from hsnn.streaming.schema.json_array import join_events
 from tests.waiting import DEADLINE
 
 START = 893_286_638_000
@@ -111,7 +112,7 @@ def impression(ts: int, name: Any, user: str = "u", items: Sequence[Any] = ("i",
 
 
 def fill_mixed(log: EventLog, events: int = 1000, seed: int = 0) -> None:
-    """Fill a log: late, repeated and joined events, wrong timestamps, malformed ones, Arrow, items, commands."""
+    """Fill a log: late, repeated and joined events, wrong times, malformed ones, arrays, Arrow, items, commands."""
     rng = random.Random(seed)
     shown: list[tuple[str, str, str]] = []
     for topic in ("engagements", "items", "users", "control"):
@@ -132,6 +133,10 @@ def fill_mixed(log: EventLog, events: int = 1000, seed: int = 0) -> None:
             )
         elif draw > 0.92:
             value = json.dumps({"type": "impression", "id": i, "ts": ts, "user": 1, "items": [i, "z"]}).encode()
+        elif draw > 0.89:
+            # one of them invalid, one beyond every plausible time
+            events = [interaction(ts + j, user.decode(), f"{i}-{j}") for j in range(rng.randint(0, 9))]
+            value = join_events([*events, b"{}", interaction(4_000_000_000_000, user.decode()), value])
         elif draw > 0.8:
             items = [str(i + rng.randint(-3, 9)) for _ in range(3)]
             shown.append((user.decode(), items[0], f"s{i // 20}"))
@@ -158,7 +163,7 @@ def events_in(value: bytes) -> int:
         import pyarrow as pa
 
         return len(pa.ipc.open_stream(value).read_all())
-    return 1
+    return value.count(b'"type"') + value.count(b"{}") if value[:1] == b"[" else 1
 
 
 def partition_records(log: MemoryLog, topic: str, partition: int) -> list[RecordBatch]:

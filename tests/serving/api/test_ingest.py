@@ -321,6 +321,7 @@ class Sender(Thread):
 
 
 @pytest.mark.slow  # 15 s on a busy machine: the server's process imports PyTorch
+@pytest.mark.usefixtures("redis_client")  # which leaves nothing of other tests in the log
 def test_what_was_accepted_is_in_the_log_when_the_server_is_killed(redis_server, tmp_path):
     server = ServerProcess(redis_server, tmp_path, program=_INGEST_PROCESS)
     senders = [Sender(name, server.url) for name in "abc"]

@@ -19,6 +19,11 @@ from tests.waiting import DEADLINE
 CONFIG = StreamingConfig()
 
 
+def events_of(value: bytes) -> list[bytes]:
+    """Values of the events of a record, which have neither brackets nor commas here."""
+    return value.strip(b"[]").split(b",")
+
+
 class RecordingLog(MemoryLog):
     """Notes appends and flushes; each append waits for `gate`, and fails on a value that begins with ``bad``."""
 
@@ -36,9 +41,10 @@ class RecordingLog(MemoryLog):
         records = list(records)
         if self.broken:
             raise LogUnavailableError("no connection to redis://secret-host")
-        if any((record.value or b"").startswith(b"bad") for record in records):
+        events = [event for record in records for event in events_of(record.value)]
+        if any(event.startswith(b"bad") for event in events):
             raise AppendError("too large")
-        self.calls.append(f"{topic} {len(records)}")
+        self.calls.append(f"{topic} {len(events)}")
         return super().append(topic, records)
 
     def flush(self):
@@ -55,7 +61,7 @@ def batch(*values: bytes, role: TopicRole = TopicRole.ENGAGEMENTS) -> IngestBatc
 def values(log: MemoryLog, topic: str = CONFIG.engagements_topic) -> list[bytes]:
     parts = [(topic, partition) for partition in log.partitions(topic)]
     log.seek(dict.fromkeys(parts, 0))
-    return sorted(value for records in log.poll(10_000, 0) for value in records.values)
+    return sorted(event for records in log.poll(10_000, 0) for value in records.values for event in events_of(value))
 
 
 @pytest.fixture

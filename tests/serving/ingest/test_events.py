@@ -121,6 +121,41 @@ def test_pages_send_engagements_only():
     assert len(parse(click(), engagements_only=True)) == 1
 
 
+def test_engagements_of_a_partition_are_one_record_in_their_order():
+    events = [click(number, user=f"u{number % 7}", context={"text": "ä, []"}) for number in range(60)]
+    events[5] = {"type": "impression", "id": "s", "ts": NOW, "user": "u5", "items": ["a"]}
+    lonely = click("lonely", user="u100")
+    batch = parse([*events, lonely])
+    records = batch.engagement_records(4096)  # so many that no two of these users share one
+    assert len(records) == 8
+    assert records[-1] == ProducerRecord(b"u100", json.dumps(lonely).encode(), (), NOW)
+    for record in records:
+        table = decode_records(TopicRole.ENGAGEMENTS, as_records(TopicRole.ENGAGEMENTS, [record]))
+        (user,) = set(table.user)
+        assert record.partition in (None, partition_of(user.encode(), 4096))
+        assert table.event_id.tolist() == [str(one["id"]) for one in [*events, lonely] if one["user"] == user]
+        assert set(table.sent_at) == {NOW}
+
+
+def test_a_record_takes_no_more_events_than_brokers_take():
+    batch = parse([click(number, context={"text": "x" * 400}) for number in range(5000)])
+    records = batch.engagement_records(4)
+    assert all(50_000 < len(record.value) < 110_000 for record in records[:-1])
+    tables = [decode_records(TopicRole.ENGAGEMENTS, as_records(TopicRole.ENGAGEMENTS, [one])) for one in records]
+    assert [name for table in tables for name in table.event_id] == [str(number) for number in range(5000)]
+    large = parse([click(context={"text": "x" * 900_000}), click(2)]).engagement_records(1)
+    assert [record.key for record in large] == [b"u", b"u"]
+
+
+def test_events_decoded_together_are_checked_as_each_alone_is():
+    """The second body has an event without a time in it, so it takes the other way through the parser."""
+    numbered = [click(number, user=number, impression=number) for number in range(3)]
+    together, alone = parse(numbered), parse([*numbered, click(3, ts=...)])
+    assert together.records[TopicRole.ENGAGEMENTS] == alone.records[TopicRole.ENGAGEMENTS][:3]
+    lines = b"\n".join(json.dumps(event).encode() for event in numbered)
+    assert parse(lines, "application/x-ndjson") == together
+
+
 def test_arrow_is_divided_among_the_partitions_of_the_users():
     users = [f"u{number % 7}" for number in range(100)]
     ids, items = [str(number) for number in range(100)], [f"i{number}" for number in range(100)]
@@ -129,7 +164,7 @@ def test_arrow_is_divided_among_the_partitions_of_the_users():
     batch = parse(body, "application/vnd.apache.arrow.stream")
     assert len(batch) == 100
     found = set()
-    for record in batch.engagement_records(lambda: 4):
+    for record in batch.engagement_records(4):
         table = decode_records(TopicRole.ENGAGEMENTS, as_records(TopicRole.ENGAGEMENTS, [record]))
         assert {partition_of(user.encode(), 4) for user in table.user} == {record.partition}
         found |= set(zip(table.event_id, table.user, table.item, table.value.astype(str), strict=True))

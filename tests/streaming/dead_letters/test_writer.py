@@ -104,6 +104,13 @@ def test_letter_of_an_arrow_record_has_one_row() -> None:
     assert to_record(letter(7, WHOLE_RECORD, value=value), 4).value == value
 
 
+def test_letter_of_an_array_has_one_event() -> None:
+    value = b'[{"id": 1}, 2]'
+    for original in (value, b"\x00abcd" + value):
+        assert to_record(letter(7, 1, value=original), 4).value == b"2"
+    assert to_record(letter(7, WHOLE_RECORD, value=value), 4).value == value
+
+
 def test_value_too_large_for_a_broker_is_truncated() -> None:
     sent = to_record(letter(7, value=b"x" * 3_000_000), 4)
     assert sent.value is not None

@@ -192,6 +192,44 @@ def test_arrow_rows_lie_between_json_ones() -> None:
     assert rows.user[[1, 3]].tolist() == ["u", "w"]
 
 
+def array(*values: bytes) -> bytes:
+    return b" [" + b" , ".join(values) + b"]"
+
+
+@pytest.mark.parametrize("invalid", [(), (written(GOOD, user=""),)], ids=["at once", "one by one"])
+def test_events_of_an_array_are_those_of_records_of_their_own(invalid: tuple[bytes, ...]) -> None:
+    events = [written(GOOD, id=i, value=i / 3, context={"a": i}) for i in range(5)]
+    events[2] = written(OTHERS["impression"])
+    values = [array(*events[:3]), events[3], array(events[4], *invalid)]
+    rows = decoded(TopicRole.ENGAGEMENTS, [record(value, 7 + i) for i, value in enumerate(values)])
+    alone = decoded(TopicRole.ENGAGEMENTS, [record(value, i) for i, value in enumerate([*events, *invalid])])
+    assert rows.offset.tolist()[:5] == [7, 7, 7, 8, 9]
+    assert rows.index.tolist()[:5] == [0, 1, 2, 0, 0]
+    assert rows.ends_record.tolist() == ([0, 0, 1, 1, 0, 1] if invalid else [0, 0, 1, 1, 1])
+    assert [row[:-2] for row in facts(rows)[:5]] == [row[:-2] for row in facts(alone)[:5]]
+    assert rows.event_id.tolist() == alone.event_id.tolist()
+    assert rows.kind.tolist() == alone.kind.tolist()
+    assert [rows.record(row).value for row in range(5)] == [values[0]] * 3 + values[1:]
+    if invalid:
+        assert (rows.payload[5].index, rows.payload[5].record.value) == (1, values[2])
+
+
+@pytest.mark.parametrize(
+    ("role", "value"),
+    [
+        (TopicRole.ENGAGEMENTS, array()),
+        (TopicRole.ENGAGEMENTS, array(written(GOOD))[:-1]),
+        (TopicRole.ENGAGEMENTS, array(written(GOOD), written(GOOD, x="y" * MAX_JSON))),
+        (TopicRole.ITEMS, array(written(OTHERS["item"]), written(OTHERS["item"], id="b"))),
+    ],
+    ids=["empty", "cut off", "too large", "of items"],
+)
+def test_an_array_that_is_none_of_engagements_is_one_dead_letter(role: TopicRole, value: bytes) -> None:
+    kind, letter, _ = one(role, value)
+    assert kind is RowKind.DEAD
+    assert (letter.index, letter.record.value) == (WHOLE_RECORD, value)
+
+
 def test_an_empty_arrow_record_is_passed() -> None:
     kind, _, rows = one(TopicRole.ENGAGEMENTS, write_interactions([], [], [], []))
     assert (kind, rows.ends_record[0]) == (RowKind.EMPTY, 1)
@@ -257,7 +295,13 @@ def _arrow(draw: st.DrawFn) -> bytes:
     return write_interactions(*columns, **more)
 
 
-_some = st.one_of(_arrow(), st.sampled_from([written(GOOD), b"\xff\xff\xff\xff", b"?"]))
+_some = st.one_of(
+    _arrow(),
+    st.lists(st.sampled_from([written(GOOD), written(OTHERS["impression"]), b"?"]), max_size=4).map(
+        lambda v: array(*v)
+    ),
+    st.sampled_from([written(GOOD), b"\xff\xff\xff\xff", b"?"]),
+)
 
 
 @pytest.mark.slow
