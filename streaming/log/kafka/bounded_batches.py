@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from kafka.errors import CorruptRecordError
-from kafka.record.default_records import DefaultRecord, DefaultRecordBatch, DefaultRecordBatchBuilder
+from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.record.util import decode_varint
 
 from hsnn.streaming.errors import UnreadableBatchError
@@ -48,9 +48,6 @@ _VARINT_BITS, _VARINT_BYTES = 7, 5
 
 # zlib's parameter for the format gzip.
 _GZIP = 31
-
-# Bytes of a batch before its records.
-_BATCH_HEAD = 61
 
 _ERRORS = (zlib.error, RuntimeError, ValueError, EOFError, struct.error)
 """What the codecs raise for damaged bytes."""
@@ -103,7 +100,7 @@ def unpack(codec: int, data: bytes, limit: int = MAX_BATCH_BYTES) -> bytearray:
 
 
 def _unpack_batch(batch: Any) -> None:
-    """Unpack a batch of kafka-python in place, or put the record into it that stands for it."""
+    """Unpack a batch of kafka-python in place; one that cannot be becomes a single record that cannot be read."""
     if batch._decompressed:
         return
     batch._decompressed = True
@@ -118,26 +115,15 @@ def _unpack_batch(batch: Any) -> None:
         if len(batch._buffer) - batch._pos > _MIN_HEADER_BYTES * MAX_BATCH_HEADERS:
             _count_headers(batch)
     except UnreadableBatchError as error:
-        detail = (
-            f"a batch of {batch.records_count} records, offsets {batch.base_offset} to {batch.last_offset}: {error}"
-        )
-        builder = DefaultRecordBatchBuilder(
-            magic=2,
-            compression_type=0,
-            is_transactional=False,
-            producer_id=-1,
-            producer_epoch=-1,
-            base_sequence=-1,
-            batch_size=1 << 16,
-        )
-        builder.append(
-            offset=batch.last_offset_delta,
-            timestamp=batch.first_timestamp,
-            key=None,
-            value=None,
-            headers=[(UNREADABLE, detail.encode())],
-        )
-        batch._buffer, batch._pos, batch._num_records = bytearray(builder.build()[_BATCH_HEAD:]), 0, 1
+        batch._buffer, batch._pos, batch._num_records = _UnreadableBuffer(str(error)), 0, 1
+
+
+class _UnreadableBuffer(bytearray):
+    """Takes the place of a batch's bytes where they cannot be unpacked: empty, so that no record can be read."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__()
+        self.detail = detail
 
 
 def _count_headers(batch: Any) -> None:
@@ -163,19 +149,19 @@ def _next_record(batch: Any) -> Any:
     try:
         return _read_next(batch)
     except CorruptRecordError as error:
-        offset = _skip_record(batch)
-        detail = (
-            f"a record of the batch with offsets {batch.base_offset} to {batch.last_offset}: {str(error)[:_DETAIL]}"
-        )
-        headers = [(UNREADABLE, detail.encode())]
+        offsets = f"offsets {batch.base_offset} to {batch.last_offset}"
+        if isinstance(batch._buffer, _UnreadableBuffer):
+            detail = f"a batch of {batch.records_count} records, {offsets}: {batch._buffer.detail}"
+        else:
+            detail = f"a record of the batch with {offsets}: {str(error)[:_DETAIL]}"
         return DefaultRecord(
             size_in_bytes=0,
-            offset=offset,
+            offset=_skip_record(batch),
             timestamp=batch.first_timestamp,
             timestamp_type=batch.timestamp_type,
             key=None,
             value=None,
-            headers=headers,
+            headers=[(UNREADABLE, detail.encode())],
         )
 
 
