@@ -18,6 +18,9 @@ CURVE_BUDGETS = (50, 100, 200, 500, 1000)
 CANDIDATE_ORDERS = ("merge", "merge_traffic", "whole_nodes", "whole_nodes_dense")
 """Orders in which candidates could be scored, one curve each; see `hsnn.evaluation.harness.candidate_orders`."""
 
-MODEL_METHODS = ("served", "exhaustive", "frozen_1h")
+MODEL_METHODS = ("served", "exhaustive", "frozen_1h", "engine")
 """Methods of the served model itself, which are always measured: the beam, all items scored, the beam on a copy of the
-mirror that stands still for up to an hour."""
+mirror that stands still for up to an hour, the beam with whole nodes, as servers with the compiled engine open them."""
+
+ENGINE_K = 50
+"""Items that `engine` is asked for: the largest cut of the goals. With more it scores more than the budget in full."""

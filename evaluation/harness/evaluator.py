@@ -18,7 +18,7 @@ from hsnn.evaluation.harness.frozen_mirror import FrozenMirror
 from hsnn.evaluation.harness.offline_system import LearnResult, OfflineSystem
 from hsnn.evaluation.harness.recorder import Recorder
 from hsnn.evaluation.harness.served_path import served_result
-from hsnn.evaluation.methods import CURVE_BUDGETS, MODEL_METHODS
+from hsnn.evaluation.methods import CURVE_BUDGETS, ENGINE_K, MODEL_METHODS
 from hsnn.evaluation.metrics.chosen_settings import choose_columns
 from hsnn.evaluation.metrics.ranks import ranks_of, ranks_within
 from hsnn.evaluation.queries.query_batch import MethodResult, ModelView, QueryBatch
@@ -150,7 +150,9 @@ class Evaluator:
             frozen = self._frozen.answer(served, queries, self.k)
         scores = scored.scores[SERVED_MODEL]
         exhaustive = MethodResult(ranks_of(scores, queries.targets), queries.top_positions(scores))
-        recorder.record_all({"served": served, "exhaustive": exhaustive, "frozen_1h": frozen})
+        with self._timed("engine"):
+            engine = served_result(system.mirror, queries, ENGINE_K, whole_leaves=True)
+        recorder.record_all({"served": served, "exhaustive": exhaustive, "frozen_1h": frozen, "engine": engine})
         with self._timed("curves"):
             recorder.record_all(self._curves(queries, scores))
 

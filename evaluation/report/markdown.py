@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsnn.evaluation.methods import POPULAR_ITEMS
+from hsnn.evaluation.methods import ENGINE_K, POPULAR_ITEMS
 from hsnn.evaluation.metrics.run import Run
 from hsnn.evaluation.report.plots import draw
 from hsnn.evaluation.report.summary import percent, probabilities, shortfalls
@@ -143,7 +143,8 @@ def _legend() -> str:
         f"{POPULAR_ITEMS} most popular. **best**: under the setting that turned out best for the figure, which nobody "
         "could have chosen. **scored**: items that the model scores per request, and their share of all. "
         "**dots**: dot products made to choose those, as a share of the retrievable items. **frozen 1h**: the served "
-        "path on a copy that stands still for up to an hour."
+        "path on a copy that stands still for up to an hour. **engine**: the same with whole nodes, as servers with the "
+        f"compiled engine open them for an answer of {ENGINE_K}: what comes after these is not found."
     )
 
 

@@ -16,7 +16,7 @@ from hsnn.evaluation.report.summary import across, sentences, summary, table
 pytestmark = pytest.mark.slow
 
 COUNTING = {"covisitation", "popularity", "stan", "vsknn"}
-METHODS = {"served", "exhaustive", "frozen_1h", *COUNTING, "popularity_filter", "shuffled_index"}
+METHODS = {"served", "exhaustive", "frozen_1h", "engine", *COUNTING, "popularity_filter", "shuffled_index"}
 
 
 def test_the_planted_clusters_are_learned_and_served(run):
@@ -28,6 +28,13 @@ def test_the_planted_clusters_are_learned_and_served(run):
     for baseline in ("popularity", "popularity_filter", "shuffled_index"):
         difference, error = figures["paired"]["recall_at_20"][baseline]
         assert difference > 2 * error > 0
+
+
+def test_whole_nodes_find_what_merge_order_finds(run):
+    engine, served = (summary(run)["methods"][name] for name in ("engine", "served"))
+    assert engine["recall_at_20"] == pytest.approx(served["recall_at_20"], abs=0.02)
+    assert engine["recall_at_50"] == engine["recall_at_200"], "no more items are asked for"
+    assert 0 < engine["dots_share"] <= 1
 
 
 def test_the_summary_has_the_keys_that_scripts_rely_on(run):

@@ -24,6 +24,7 @@ def small_run(**changes) -> Run:
     ranks = POPULAR | {"popularity:1.0": np.array([10, 49, 50, MISS], np.float32), "served": served}
     ranks |= {
         "frozen_1h": served,
+        "engine": served,
         "exhaustive": np.array([0, 30, 150, 300], np.float32),
         "merge@25": served,
         "whole_nodes@25": served,

@@ -18,6 +18,7 @@ METHODS = {
     "served",
     "exhaustive",
     "frozen_1h",
+    "engine",
     "stan",
     "vsknn",
     "popularity",
