@@ -143,8 +143,8 @@ def _legend() -> str:
         f"{POPULAR_ITEMS} most popular. **best**: under the setting that turned out best for the figure, which nobody "
         "could have chosen. **scored**: items that the model scores per request, and their share of all. "
         "**dots**: dot products made to choose those, as a share of the retrievable items. **frozen 1h**: the served "
-        "path on a copy that stands still for up to an hour. **engine**: the same with whole nodes, as servers with the "
-        f"compiled engine open them for an answer of {ENGINE_K}: what comes after these is not found."
+        "path on a copy that stands still for up to an hour. **engine**: the served path with whole nodes, as servers "
+        f"with the compiled engine open them for an answer of {ENGINE_K}: what comes after these is not found."
     )
 
 
