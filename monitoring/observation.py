@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,14 @@ _NO_ROWS: NDArray[np.int64] = np.zeros(0, np.int64)
 _NO_NUMBERS: NDArray[np.float32] = np.zeros(0, np.float32)
 _NO_FLAGS: NDArray[np.bool_] = np.zeros(0, np.bool_)
 
+
+# Mappings of a batch whose texts are counted: a sample, since each is read on its own.
+_SAMPLE = 48
+
+# Characters of a text that is counted, at most.
+_LONGEST = 40
+
+_LISTS = (list, tuple)
 
 NEIGHBOURS_NAME, MEMORY_NAMES = 1, 2
 """Flags of the sources of candidates beside the index: neighbours of the last items, and the user's memory."""
@@ -64,7 +75,7 @@ class FeedFigures:
     featureless: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Observation:
     """A trained batch with events, for detectors and signals; all of it is a function of the log.
 
@@ -141,3 +152,34 @@ class Observation:
     def loss(self) -> float:
         """Prequential loss: before training on the batch."""
         return self.model.loss
+
+    @cached_property
+    def context_texts(self) -> Counter[tuple[str, str]]:
+        """Count field and text over every so many-th context; computed once, though several signals read it."""
+        return _count_texts(self.contexts)
+
+    @cached_property
+    def item_texts(self) -> Counter[tuple[str, str]]:
+        """Count field and text over the features of every so many-th item."""
+        return _count_texts(self.item_features)
+
+
+def every_so_many(values: Sequence[Any]) -> Sequence[Any]:
+    """Return a sample of a batch's values, evenly spread."""
+    return values[:: max(len(values) // _SAMPLE, 1)]
+
+
+def _count_texts(mappings: Sequence[Mapping[str, Any] | None]) -> Counter[tuple[str, str]]:
+    return Counter(chain.from_iterable(texts_of(mapping) for mapping in every_so_many(mappings) if mapping))
+
+
+def texts_of(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return fields with a text, a truth value, or a list's first text: numbers and titles are no segments."""
+    pairs = []
+    for name, value in mapping.items():
+        first = value[0] if type(value) in _LISTS and value else value
+        if type(first) is bool:  # of plain values: `isinstance` costs twice as much, and this is read for each event
+            pairs.append((name, str(first)))
+        elif type(first) is str and len(first) <= _LONGEST:
+            pairs.append((name, first))
+    return pairs

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hsnn.monitoring.observation import Observation
-from hsnn.monitoring.watching.segments import texts_of
 from hsnn.monitoring.watching.signal import GroupDeclaration, Signal, Value
-
-# Mappings of a batch that are counted: a sample, since each is read on its own.
-_SAMPLE = 48
 
 # Groups of values per field, by their hash: a field of titles or ids has more values than a window has events.
 _GROUPS = 8
@@ -53,8 +49,8 @@ class FeatureSignals:
 
     def update(self, observation: Observation) -> None:
         """Count every so many-th event, and the features of every so many-th item."""
-        for signal, mappings in zip(SIGNALS, (observation.contexts, observation.item_features), strict=True):
-            self._count(self._counts[signal.name], mappings)
+        for signal, times in zip(SIGNALS, (observation.context_texts, observation.item_texts), strict=True):
+            self._count(self._counts[signal.name], times)
 
     def close(self, observation: Observation) -> Mapping[str, Value]:  # noqa: ARG002 - of the contract
         """Return the counts."""
@@ -70,12 +66,11 @@ class FeatureSignals:
         """Restore `state_dict`."""
         self._counts = {signal.name: Counter(state[signal.name]) for signal in SIGNALS}
 
-    def _count(self, counts: Counter[str], mappings: Sequence[Mapping[str, Any] | None]) -> None:
-        for mapping in mappings[:: max(len(mappings) // _SAMPLE, 1)]:
-            for field, text in texts_of(mapping or {}):
-                name = f"{field}={zlib.crc32(text.encode()) % _GROUPS}"
-                if name in counts or len(counts) < _FIELDS * _GROUPS:
-                    counts[name] += 1
+    def _count(self, counts: Counter[str], times: Mapping[tuple[str, str], int]) -> None:
+        for (field, text), number in times.items():
+            name = f"{field}={zlib.crc32(text.encode()) % _GROUPS}"
+            if name in counts or len(counts) < _FIELDS * _GROUPS:
+                counts[name] += number
 
 
 GROUP = GroupDeclaration(FeatureSignals, SIGNALS)

@@ -98,7 +98,7 @@ class UserSignals:
             all=count,
             examples=len(observation.users),
             new=observation.new_users.sum(),
-            contexts_missing=sum(not context for context in observation.contexts),
+            contexts_missing=len(observation.contexts) - sum(map(bool, observation.contexts)),
             values=has_value.sum(),
             values_missing=len(values) - has_value.sum(),
             value=spread.sum(),

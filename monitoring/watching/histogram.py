@@ -59,8 +59,9 @@ class HistogramReference:
             decayed = {name: _DECAY * count for name, count in self._recent.items() if count >= _FORGOTTEN}
             self._recent = _sum(decayed, counts)
         self._hours = {each: kept for each, kept in self._hours.items() if each >= hour - max(_BACK)}
+        alone = _sum({}, counts)  # of the many hours that a night's window covers, all but one have no counts yet
         for each in covered_hours(begin, ts, at_most=max(_BACK)):
-            self._hours[each] = _sum(self._hours.get(each, {}), counts)
+            self._hours[each] = _sum(self._hours[each], counts) if each in self._hours else alone
         return found
 
     def forget(self) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 HOUR = 3_600_000
 """Milliseconds of an hour, the finest rhythm of users."""
 
 BACK = (23, 24, 25, 167, 168, 169)
 """Hours back that are compared: a day and a week, with an hour on either side, since a rhythm is not exact."""
+
+# Hours kept: those compared, and what a window that ends later may reach back to.
+_KEPT = max(BACK) + 2
 
 
 class SeasonalReference:
@@ -26,17 +31,19 @@ class SeasonalReference:
     """
 
     def __init__(self) -> None:
-        self._hours: dict[int, list[float]] = {}  # hour -> sum, count
+        # A ring: the place of an hour is its remainder, and is another one's where `_hours` names another.
+        self._hours = np.full(_KEPT, -1, np.int64)
+        self._sums, self._counts = np.zeros(_KEPT), np.zeros(_KEPT)
 
     def add(self, value: float, *, begin: int, ts: int) -> None:
         """Add a value of the window from `begin` to `ts`, epoch ms."""
-        for hour in covered_hours(begin, ts, at_most=max(BACK) + 2):
-            entry = self._hours.setdefault(hour, [0.0, 0.0])
-            entry[0] += value
-            entry[1] += 1
-        oldest = ts // HOUR - max(BACK) - 1
-        while (first := next(iter(self._hours))) < oldest:  # in the order of time, as windows are
-            del self._hours[first]
+        covered = covered_hours(begin, ts, at_most=_KEPT)
+        hours = np.arange(covered.start, covered.stop)
+        places = hours % _KEPT
+        known = self._hours[places] == hours
+        self._hours[places] = hours
+        self._sums[places] = np.where(known, self._sums[places], 0.0) + value
+        self._counts[places] = np.where(known, self._counts[places], 0.0) + 1
 
     def expected(self, ts: int, *, before: int | None = None) -> list[float]:
         """Return the means of the hours that `ts` is compared with; none where the stream is too young.
@@ -44,16 +51,22 @@ class SeasonalReference:
         Hours from that of `before` on are left out: what has changed since is no rhythm.
         """
         hour, end = ts // HOUR, (ts if before is None else before) // HOUR
-        hours = [hour - back for back in BACK if hour - back < end and hour - back in self._hours]
-        return [self._hours[each][0] / self._hours[each][1] for each in hours]
+        hours = [hour - back for back in BACK if hour - back < end]
+        places = [each % _KEPT for each in hours if each >= 0 and self._hours[each % _KEPT] == each]
+        return [float(self._sums[place] / self._counts[place]) for place in places]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the hours as a list, oldest first."""
-        return {"hours": [[hour, *sums] for hour, sums in sorted(self._hours.items())]}
+        kept = np.flatnonzero(self._hours > self._hours.max() - _KEPT)
+        order = [place for place in kept[np.argsort(self._hours[kept])].tolist() if self._hours[place] >= 0]
+        return {"hours": [[int(self._hours[at]), float(self._sums[at]), float(self._counts[at])] for at in order]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
-        self._hours = {int(hour): [float(total), float(count)] for hour, total, count in state["hours"]}
+        self._hours[:] = -1
+        for hour, total, count in state["hours"]:
+            place = int(hour) % _KEPT
+            self._hours[place], self._sums[place], self._counts[place] = int(hour), float(total), float(count)
 
 
 def covered_hours(begin: int, ts: int, *, at_most: int) -> range:

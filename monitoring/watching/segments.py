@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from hsnn.monitoring.observation import Observation
-
-# Events of a batch whose segments are counted: a sample, since a mapping is read for each.
-_SAMPLE = 48
+from hsnn.monitoring.observation import Observation, every_so_many
 
 # Fields and values per field that are counted, the most common first: a field of ids is no segment.
 _FIELDS, _VALUES = 16, 24
@@ -23,11 +20,6 @@ _RECENT, _USUAL = 4, 0.98
 # A share that moved by less is not worth a word.
 _WORTH_NAMING = 0.03
 
-# Characters of a segment's value, at most.
-_LONGEST = 40
-
-_LISTS = (list, tuple)
-
 Counts = dict[str, dict[str, float]]
 
 
@@ -38,7 +30,8 @@ class Segments:
     --------
     >>> segments = Segments()
     >>> for window in range(60):
-    ...     segments.count([("action", "click" if window < 56 or index % 2 else "buy") for index in range(40)])
+    ...     bought = 0 if window < 56 else 20
+    ...     segments.count({("action", "click"): 40 - bought, ("action", "buy"): bought})
     ...     segments.close()
     >>> segments.moved_most()
     'action=buy: 0% -> 50%'
@@ -51,24 +44,20 @@ class Segments:
 
     def update(self, observation: Observation) -> None:
         """Count a sample of a batch's events: every so many-th."""
-        step = max(len(observation.actions) // _SAMPLE, 1)
-        self.count(("action", action) for action in observation.actions[::step])
-        for mapping in observation.contexts[::step]:
-            self.count(texts_of(mapping or {}))
-        step = max(len(observation.item_features) // _SAMPLE, 1)
-        for mapping in observation.item_features[::step]:
-            self.count(texts_of(mapping))
+        self.count(Counter(("action", action) for action in every_so_many(observation.actions)))
+        self.count(observation.context_texts)
+        self.count(observation.item_texts)
 
-    def count(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Count fields and values."""
+    def count(self, times: Mapping[tuple[str, str], int]) -> None:
+        """Add how often fields had values."""
         window = self._window
-        for field, value in pairs:
+        for (field, value), number in times.items():
             counts = window.get(field)
             if counts is None:
                 if len(window) >= _FIELDS:
                     continue
                 counts = window[field] = Counter()
-            counts[value] += 1
+            counts[value] += number
 
     def close(self) -> None:
         """End the window; the oldest of the recent ones joins those before."""
@@ -112,18 +101,6 @@ class Segments:
         self._window = {field: Counter(counts) for field, counts in state["window"].items()}
         self._recent = [_copy(window) for window in state["recent"]]
         self._usual = _copy(state["usual"])
-
-
-def texts_of(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return fields with a text, a truth value, or a list's first text: numbers and titles are no segments."""
-    pairs = []
-    for field, value in mapping.items():
-        first = value[0] if type(value) in _LISTS and value else value
-        if type(first) is bool:  # of plain values: `isinstance` costs twice as much, and this is read for each event
-            pairs.append((field, str(first)))
-        elif type(first) is str and len(first) <= _LONGEST:
-            pairs.append((field, first))
-    return pairs
 
 
 def _copy(counts: Mapping[str, Mapping[str, float]]) -> Counts:
