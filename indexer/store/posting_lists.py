@@ -91,8 +91,8 @@ def record_size(width: int) -> int:
     return _record_type(width).itemsize
 
 
-def read_posting_lists(redis: Redis, names: Sequence[str], expected_bytes: int) -> Iterator[tuple[str, bytes]]:
-    """Read those of the posting lists `names` that exist, some megabytes at once.
+def read_posting_lists(redis: Redis, names: Sequence[str], expected_bytes: int) -> Iterator[dict[str, bytes]]:
+    """Read those of the posting lists `names` that exist, some megabytes at once, by name.
 
     `expected_bytes` is their size in all, about; it decides how many are read in one pipeline.
     """
@@ -103,7 +103,7 @@ def read_posting_lists(redis: Redis, names: Sequence[str], expected_bytes: int) 
         for name in selected:
             pipeline.get(name)
         blobs: Any = pipeline.execute()
-        yield from ((name, blob) for name, blob in zip(selected, blobs, strict=True) if blob is not None)
+        yield {name: blob for name, blob in zip(selected, blobs, strict=True) if blob is not None}
 
 
 def vectors_by_row(leaves: Iterable[PostingList], rows: int, width: int) -> NDArray[np.float32]:

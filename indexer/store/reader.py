@@ -181,9 +181,8 @@ class IndexReader:
     def leaves(self, shard: VersionShard, manifest: VersionManifest) -> Iterator[tuple[str, PostingList]]:
         """Read the leaves of a shard that exist, one after the other: name and records."""
         width = self.width(shard) or 0
-        expected = manifest.rows * posting_lists.record_size(width) // len(manifest.shards)
-        for name, blob in posting_lists.read_posting_lists(self.redis, shard.leaf_keys(manifest.nodes), expected):
-            yield name, posting_lists.unpack(blob, width)
+        for blobs in self._leaf_blobs(shard, manifest, width):
+            yield from ((name, posting_lists.unpack(blob, width)) for name, blob in blobs.items())
 
     def newest_published(self) -> VersionManifest | None:
         """Read the manifest of the newest version, after a rollback not the current one; None before the first."""
@@ -209,19 +208,30 @@ class IndexReader:
     def _vectors(self, manifest: VersionManifest, width: int) -> NDArray[np.float32]:
         """Read the vectors (rows, W) of a version from the leaves of all shards."""
         shards = version_shards(manifest.version, manifest.shards)
-        leaves = (records for shard in shards for records in self._checked_leaves(shard, manifest))
+        leaves = (records for shard in shards for records in self._checked_leaves(shard, manifest, width))
         vectors = posting_lists.vectors_by_row(leaves, manifest.rows, width)
         if not self.redis.hexists(self.key("version", manifest.version), _MANIFEST):
             raise self._not_found(manifest.version)  # removed while it was read: its leaves are removed after it
         return vectors
 
-    def _checked_leaves(self, shard: VersionShard, manifest: VersionManifest) -> Iterator[PostingList]:
-        """Read the leaves of a shard; log and count those that are damaged."""
-        for name, records in self.leaves(shard, manifest):
-            if not records.intact:
-                _log.error("%s is damaged; what cannot be read of it is left out: hsnn index verify --repair", name)
-                self._damaged.inc()
-            yield records
+    def _leaf_blobs(self, shard: VersionShard, manifest: VersionManifest, width: int) -> Iterator[dict[str, bytes]]:
+        """Read the leaves of a shard that exist, packed, many at once."""
+        expected = manifest.rows * posting_lists.record_size(width) // len(manifest.shards)
+        return posting_lists.read_posting_lists(self.redis, shard.leaf_keys(manifest.nodes), expected)
+
+    def _checked_leaves(self, shard: VersionShard, manifest: VersionManifest, width: int) -> Iterator[PostingList]:
+        """Read the leaves of a shard, joined to large ones unless one is damaged: that is logged and counted."""
+        for blobs in self._leaf_blobs(shard, manifest, width):
+            joined = posting_lists.unpack(b"".join(blobs.values()), width)
+            if joined.intact:
+                yield joined
+                continue
+            for name, blob in blobs.items():
+                records = posting_lists.unpack(blob, width)
+                if not records.intact:
+                    _log.error("%s is damaged; what cannot be read of it is left out: hsnn index verify --repair", name)
+                    self._damaged.inc()
+                yield records
 
     def _not_found(self, number: int) -> VersionNotFoundError:
         return VersionNotFoundError(

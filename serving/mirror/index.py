@@ -48,7 +48,8 @@ class MirroredIndex:
         self.scorer = Scorer(config, model)
         self.vectors: NDArray[np.float32] = np.array(vectors, np.float32).reshape(-1, config.vector_width)
         self.leaves = InvertedLists(config.leaves)
-        self.leaves.assign_all(np.asarray(nodes, np.int32))
+        self.leaves.reserve(len(nodes))
+        self.leaves.node_of[: len(nodes)] = nodes  # `rebuild_log_mass` must follow, which makes the lists
         self.state_vectors = StateVectors(self.scorer, states)
         self.engine = EngineIndex(config, self.scorer) if engine else None
 

@@ -54,9 +54,7 @@ class MirroredItems:
         self.expire_after_idle_ms = snapshot.manifest.expire_after_idle_ms
         rows = len(snapshot.item_ids)
         self.reserve(rows)
-        if self.ids.ids[:rows] != snapshot.item_ids:
-            for row, name in enumerate(snapshot.item_ids):
-                self.ids.assign(row, name)
+        self.ids.assign_first(snapshot.item_ids)
         for row, features in changed.items():
             self.features.set_features(row, features)
         self.expires_at[:rows] = snapshot.items["expires_at"][:rows]

@@ -36,6 +36,16 @@ class RowIds:
         if name:
             self._rows[name] = row
 
+    def assign_first(self, names: Sequence[str]) -> None:
+        """Assign ids to the first rows, as many as there are names."""
+        if not self.ids:
+            self.ids, self._rows = list(names), {name: row for row, name in enumerate(names) if name}
+            return
+        known = len(self.ids)
+        for row, name in enumerate(names):
+            if row >= known or name != self.ids[row]:
+                self.assign(row, name)
+
     def row(self, name: str) -> int:
         """Row of `name`, -1 if unknown."""
         return self._rows.get(name, -1)

@@ -167,8 +167,12 @@ def nearest_items(
     >>> nodes.tolist(), nearest.tolist()
     ([0, 3], [1, 2])
     """
-    order = np.lexsort((distances, nodes))
-    first = order[np.flatnonzero(np.r_[True, np.diff(nodes[order]) > 0])]
+    order = np.argsort(nodes, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(nodes[order]) > 0])
+    ordered = distances[order]
+    least = np.repeat(np.fmin.reduceat(ordered, starts), np.diff(np.r_[starts, len(order)]))
+    nearest = np.flatnonzero((ordered == least) | np.isnan(least))
+    first = order[nearest[np.searchsorted(nearest, starts)]]  # of equally near ones the first
     return nodes[first], first
 
 
