@@ -38,6 +38,7 @@ from hsnn.streaming.redis.client import Redis, connect
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.model.item_encoder import Encoder
+from hsnn.trainer.model.nearest_points import KeptAssignment
 from hsnn.trainer.publish.snapshot import SnapshotOrigin, make_snapshot
 from hsnn.trainer.snapshot_chunks import write_snapshot
 from hsnn.trainer.training.learner import Learner
@@ -105,6 +106,10 @@ class _ShuffledEncoder(Encoder):
     def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         """Find the nodes (n,) that are taken for the nearest ones."""
         return self._other[super().assign(vectors)]
+
+    def assign_again(self, vectors: NDArray[np.float32], kept: KeptAssignment, start: int) -> NDArray[np.int32]:
+        """Find the nodes (n,) that are taken for the nearest ones."""
+        return self._other[super().assign_again(vectors, kept, start)]
 
     def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute squared distances (n, K), those of other nodes."""

@@ -13,6 +13,7 @@ from hsnn.indexer.job_context import check_deadline, report_progress
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.messages import Snapshot
 from hsnn.trainer.model.item_encoder import Encoder
+from hsnn.trainer.model.nearest_points import KeptAssignment
 
 
 class ItemEncoder(Protocol):
@@ -27,6 +28,9 @@ class ItemEncoder(Protocol):
 
     def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         """Find the nearest nodes (n,) of vectors (n, W)."""
+
+    def assign_again(self, vectors: NDArray[np.float32], kept: KeptAssignment, start: int) -> NDArray[np.int32]:
+        """Find the nearest nodes (n,) of vectors (n, W), those of the rows from `start` on, helped by those before."""
 
     def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute squared distances (n, K) of vectors (n, W) to all nodes."""
@@ -84,11 +88,16 @@ class Assigner:
         """Number of nodes, K."""
         return len(self._encoder.node_vectors)
 
-    def assign(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Assignment:
-        """Encode items by row (n,) and tokens (n, T); one that is newer than the snapshot has no id embedding."""
+    def assign(
+        self, rows: NDArray[np.int64], tokens: NDArray[np.int32], kept: KeptAssignment | None = None
+    ) -> Assignment:
+        """Encode items by row (n,) and tokens (n, T); one that is newer than the snapshot has no id embedding.
+
+        With `kept`, `rows` are all rows in order, and their assignment is repeated where it may have changed.
+        """
         assignments = []
         for chunk in self._chunks(len(rows)):
-            assignments.append(self._assign_chunk(rows[chunk], tokens[chunk]))
+            assignments.append(self._assign_chunk(rows[chunk], tokens[chunk], kept, chunk.start))
             report_progress("items encoded", min(chunk.stop, len(rows)), len(rows))
         return Assignment(
             np.concatenate([assignment.vectors for assignment in assignments]),
@@ -113,10 +122,14 @@ class Assigner:
         """Cut `count` items into chunks; one, which is empty, if there are none."""
         return [slice(start, start + self._chunk) for start in range(0, max(count, 1), self._chunk)]
 
-    def _assign_chunk(self, rows: NDArray[np.int64], tokens: NDArray[np.int32]) -> Assignment:
+    def _assign_chunk(
+        self, rows: NDArray[np.int64], tokens: NDArray[np.int32], kept: KeptAssignment | None, start: int
+    ) -> Assignment:
         check_deadline("between two chunks of items that are encoded")
         vectors = self._encoder.vectors(self._id_embeddings(rows), tokens)
-        return Assignment(vectors, self._encoder.assign(vectors))
+        if kept is None:
+            return Assignment(vectors, self._encoder.assign(vectors))
+        return Assignment(vectors, self._encoder.assign_again(vectors, kept, start))
 
     def _id_embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         embeddings = np.zeros((len(rows), self._embeddings.shape[1]), np.float32)

@@ -23,6 +23,7 @@ from hsnn.indexer.store.delta import Delta, DeltaOp
 from hsnn.indexer.store.version import IndexBase, Version, VersionManifest
 from hsnn.indexer.store.writer import IndexStore
 from hsnn.trainer.messages import Snapshot, SnapshotManifest
+from hsnn.trainer.model.nearest_points import KeptAssignment
 from hsnn.trainer.rowstore.arrays import grown
 
 Nodes = NDArray[np.int32]
@@ -130,6 +131,7 @@ class Builder:
         self._make_encoder = make_encoder
         self._chunk = chunk
         self._rules = rules
+        self._kept: KeptAssignment | None = None
 
     def make_assigner(self, snapshot: Snapshot) -> Assigner:
         """Make the assigner of a snapshot's model."""
@@ -159,7 +161,9 @@ class Builder:
         snapshot = self._store.load_snapshot(number)
         catalogue = ItemCatalogue(snapshot)
         assigner = self.make_assigner(snapshot)
-        made = build_base(catalogue, assigner, current_nodes(snapshot.manifest.epoch))
+        kept = KeptAssignment(len(catalogue), self._kept)
+        made = build_base(catalogue, assigner, current_nodes(snapshot.manifest.epoch), kept)
+        self._kept = kept.forget_before()
         base = made.base
         manifest = make_manifest(
             snapshot.manifest,
@@ -208,10 +212,15 @@ class BuiltBase(NamedTuple):
     common: int
 
 
-def build_base(catalogue: ItemCatalogue, assigner: Assigner, before: Nodes | None = None) -> BuiltBase:
-    """Encode all items of a catalogue and place those that are alive; `before` (rows,) are their nodes until now."""
+def build_base(
+    catalogue: ItemCatalogue, assigner: Assigner, before: Nodes | None = None, kept: KeptAssignment | None = None
+) -> BuiltBase:
+    """Encode all items of a catalogue and place those that are alive; `before` (rows,) are their nodes until now.
+
+    With `kept`, items that cannot have changed their nearest node since the version before are not compared with all.
+    """
     rows = np.arange(len(catalogue))
-    encoded = assigner.assign(rows, catalogue.tokens)
+    encoded = assigner.assign(rows, catalogue.tokens, kept)
     old = np.full(len(rows), -1, np.int32) if before is None else grown(before, len(rows), -1)[: len(rows)]
     alive = np.flatnonzero(catalogue.alive_mask())
     nodes, preferred = np.full(len(rows), -1, np.int32), np.full(len(rows), -1, np.int32)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.index.hierarchy import Hierarchy
-from hsnn.trainer.model import item_encoder
+from hsnn.trainer.model import nearest_points
 from hsnn.trainer.model.item_encoder import Encoder
 from hsnn.trainer.model.monn import Monn
 
@@ -33,7 +33,7 @@ def encoder_and_hierarchy(seed, discounted, children=()):
 @given(seed=st.integers(0, 1000), count=st.integers(0, 70))
 def test_the_nearest_leaf_is_that_of_the_hierarchy(discounted, children, seed, count):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(item_encoder, "_BLOCK_DISTANCES", 40 * 16)  # blocks of 16 items, the last one shorter
+        patch.setattr(nearest_points, "_BLOCK_DISTANCES", 40 * 16)  # blocks of 16 items, the last one shorter
         encoder, hierarchy = encoder_and_hierarchy(seed, discounted, children)
         vectors = np.random.default_rng(seed).normal(0, 0.3, (count, 7)).astype(np.float32)
         found = encoder.assign(vectors)
