@@ -213,8 +213,8 @@ def count_events(log: EventLog, topic: str) -> int:
     """Count the interactions in the log as the consumer reads them."""
     log.seek({(topic, partition): 0 for partition in log.partitions(topic)})
     count = 0
-    while polled := log.poll(10_000, 0.1):
-        for records in polled:
+    while log.lag():
+        for records in log.poll(10_000, 0.1):
             count += int((decode_records(TopicRole.ENGAGEMENTS, records).kind == RowKind.INTERACTION).sum())
     return count
 

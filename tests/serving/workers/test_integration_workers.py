@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -18,20 +19,30 @@ from threading import Event, Thread
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from hsnn.serving.api.server import ServerSettings
+from hsnn.serving.client.client import Client
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.errors import ServerError, ServerTokenError
 from hsnn.serving.workers.server import run
+from hsnn.streaming.config import StreamingConfig
+from hsnn.streaming.consumer.consumer import Consumer
+from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.keys import key
+from hsnn.streaming.schema.events import Interaction
 from tests.paths import ROOT
 from tests.serving.server_process import SERVE, ServerProcess
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-SERVE_WITH_WORKERS = SERVE.replace("hsnn.serving.api.server import run", "hsnn.serving.workers.server import run")
+SERVE_WITH_WORKERS = (
+    SERVE.replace("hsnn.serving.api.server import run", "hsnn.serving.workers.server import run")
+    .replace("import sys", "import sys\nfrom hsnn.streaming.config import StreamingConfig")
+    .replace("Path(sys.argv[3])))", "Path(sys.argv[3]), streaming=StreamingConfig(log=sys.argv[2])))")
+)
 
 
 class Workers(ServerProcess):
@@ -73,6 +84,11 @@ class Workers(ServerProcess):
                 client.get(f"{self.url}/healthz/live")
             yield opened
 
+    def wait_shared(self, clients: int) -> None:
+        """Wait until each worker has half of the connections; one more asks for the metrics."""
+        half = {clients // 2, clients // 2 + 1}
+        wait_until(lambda: {self.metric("hsnn_worker_connections", worker=worker) for worker in "01"} <= half)
+
 
 @pytest.fixture
 def served(redis_server, redis_client, plant, tmp_path) -> Iterator[Callable[..., Workers]]:
@@ -94,8 +110,7 @@ def test_workers_share_the_work_answer_alike_and_count_together(served, tmp_path
     log = tmp_path / "answers.jsonl"
     server = served(answer_log=log)
     with server.clients(8) as clients:
-        # one more asks for the metrics
-        wait_until(lambda: {server.metric("hsnn_worker_connections", worker=worker) for worker in "01"} <= {4, 5})
+        server.wait_shared(8)
         with ThreadPoolExecutor(8) as pool:
             answers = [
                 answer.json()
@@ -247,6 +262,84 @@ def test_a_rate_is_that_of_all_workers_together(served, monkeypatch):
         seconds = time.monotonic() - began
     assert set(codes) == {200, 429}
     assert 20 <= codes.count(200) <= 21 + 20 * seconds
+    assert server.stop() == 0
+
+
+def clicks(name: str, count: int) -> list[Interaction]:
+    """Events of a user each, who is called like the event."""
+    names = [f"{name}-{number}" for number in range(count)]
+    return [Interaction(id=one, ts=1_700_000_000_000, user=one, item="a", action="click") for one in names]
+
+
+def learned(redis_url: str) -> list[str]:
+    """Users of the events in the log, as often as a trainer counts them."""
+    log = open_log(redis_url)
+    consumer = Consumer(log, StreamingConfig(log=redis_url, max_wait=0.0))
+    users: list[str] = []
+    while (batch := consumer.next_batch(0.1)) is not None:
+        users += batch.engagements.user
+    log.close()
+    return sorted(users)
+
+
+def test_events_come_to_all_workers_and_count_once(served, redis_server):
+    server = served()
+    with server.clients(8) as clients:
+        server.wait_shared(8)
+        with ThreadPoolExecutor(8) as pool:
+            # the same from every connection, as from callers that repeat a call
+            body = msgspec.json.encode(clicks("all", 20))
+            answers = list(pool.map(lambda client: client.post(f"{server.url}/v1/events", content=body), clients))
+    assert [answer.json() for answer in answers] == [{"accepted": 20}] * 8
+    assert server.metric("hsnn_ingested_events_total", topic="engagements") == 8 * 20
+    assert server.metric("hsnn_ingest_waiting_events") == 0
+    assert learned(redis_server) == sorted(str(event.user) for event in clicks("all", 20))
+    assert server.stop() == 0
+
+
+def test_events_that_a_killed_worker_did_not_answer_are_sent_to_the_other_one(served, redis_server):
+    server = served()
+    accepted: list[str] = []
+    over = Event()
+
+    def send(number: int) -> None:
+        with Client(server.url, timeout=60, retries=5) as client:
+            for call in itertools.takewhile(lambda _: not over.is_set(), itertools.count()):
+                events = clicks(f"{number}-{call}", 20)
+                client.send_events(events)
+                accepted.extend(str(event.user) for event in events)
+
+    with ThreadPoolExecutor(4) as pool:
+        sending = [pool.submit(send, number) for number in range(4)]
+        wait_until(lambda: len(accepted) > 400)
+        os.kill(server.pids()[1], signal.SIGKILL)
+        before = len(accepted)
+        wait_until(lambda: len(accepted) > before + 400)
+        over.set()
+        for one in sending:
+            one.result(60)
+    assert learned(redis_server) == sorted(accepted)
+    assert server.stop() == 0
+
+
+def test_rates_of_events_are_those_of_all_workers_together(served, monkeypatch):
+    monkeypatch.setenv("HSNN_TEST_TOKEN", "secret")
+    keys = {"page": {"key": "pk_0123456789abcdef", "origins": ["https://shop.example"], "address_rate": 1.0}}
+    tokens = {"shop": {"env": "HSNN_TEST_TOKEN", "scopes": ["write"], "rate": 1.0}}
+    server = served(tokens=tokens, ingest_keys=keys)
+    ways = {"": {"Authorization": "Bearer secret"}, "?key=pk_0123456789abcdef": {"Origin": "https://shop.example"}}
+    with server.clients(8) as clients:
+        server.wait_shared(8)
+        for path, headers in ways.items():
+            # the first call uses up what the rate gives in minutes
+            codes = [
+                client.post(
+                    f"{server.url}/v1/events{path}", content=msgspec.json.encode(clicks("x", count)), headers=headers
+                ).status_code
+                for client, count in zip([clients[0], *clients], [500, *[1] * 8], strict=True)
+            ]
+            assert codes == [202] + [429] * 8
+    assert server.metric("hsnn_ingested_events_total") == 1000
     assert server.stop() == 0
 
 
