@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hsnn.demo.sandbox import ready
 from tests.paths import ROOT
 from tests.waiting import DEADLINE, START_DEADLINE, eventually
 
@@ -50,6 +51,12 @@ class Run:
             assert time.monotonic() < deadline, self.text
             time.sleep(0.02)
 
+    def produced(self) -> int:
+        """Engagements that the producer says it has sent."""
+        stage = self.stage()
+        file = None if stage is None else stage / "produced.json"
+        return json.loads(file.read_text())["engagements"] if file is not None and file.exists() else 0
+
     def learning(self) -> bool:
         stage = self.stage()
         return stage is not None and (stage / "produced.json").exists()
@@ -82,7 +89,24 @@ def commands() -> Iterator[tuple[int, str]]:
 
 
 EVENTS = 12_000
-"""Enough that the stream goes on for seconds after the server is ready: probes begin then."""
+"""Enough for queries, probes and expiries after the server is ready."""
+
+SEEDED = 2000
+"""Events after which the index has nodes, and a version is built; the producer is never further ahead than this."""
+
+HOLD_SECONDS = 45.0
+"""Longest hold of the stream: after a minute without progress a demo ends."""
+
+
+def hold_until_ready(producer: int, said: str) -> None:
+    """Hold the stream until the server is ready: on a busy machine, all of it is over before that."""
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    assert found is not None
+    os.kill(producer, signal.SIGSTOP)
+    try:
+        eventually(lambda: ready(found[0]), HOLD_SECONDS)
+    finally:
+        os.kill(producer, signal.SIGCONT)
 
 
 def nobody(run: Run, seconds: float = DEADLINE) -> bool:
@@ -127,12 +151,18 @@ def test_events_flow_items_come_and_go_and_everything_is_accounted_for(
         "--set",
         "trainer.prequential_share=0.2",
         "--set",
+        "serving.engine=false",  # else the first server of a clone compiles kernels for minutes, and follows nothing
+        "--set",
+        "trainer.prequential_deadline=60s",  # late answers would not be measured, and the server may be starved
+        "--set",
         "trainer.index.seed_after=1024",
         "--set",
         "trainer.model.nodes=16",
     )
     runs.append(run)
-    run.until(lambda: "The console, while it runs: http://127.0.0.1:" in run.text, START_DEADLINE)
+    run.until(lambda: "The console, while it runs: http://127.0.0.1:" in run.text, 2 * START_DEADLINE)
+    run.until(lambda: run.produced() >= SEEDED)
+    hold_until_ready(run.role("produce"), run.text)
     run.until(lambda: "curl -s" in run.text, 2 * START_DEADLINE)
     found = json.loads(figures.read_text())
     assert found["events"] == {"produced": EVENTS, "trained": EVENTS, "dead_lettered": 0, "dropped": 0, "pending": 0}
