@@ -18,7 +18,7 @@ from hsnn.serving.api.server import uvicorn_config
 from hsnn.serving.config import ServingConfig
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.sync.warm_up import warm_up
-from hsnn.trainer.retrieval.compiled import engine_available
+from hsnn.trainer.compiled import engine_available
 from hsnn.trainer.threads import use_threads
 
 

@@ -37,7 +37,7 @@ from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import connect
-from hsnn.trainer.retrieval.compiled import engine_available
+from hsnn.trainer.compiled import engine_available
 
 _log = logging.getLogger(__name__)
 # Seconds that running requests get to finish after a signal: the default deadline of a request.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.compiled import compiled_in_order
 from hsnn.trainer.features.user_history import removed_mask
 from hsnn.trainer.messages import COVISIT_HALF_LIVES, NEIGHBOURS
 from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
@@ -160,10 +161,10 @@ class Covisitation:
         # A list has one time stamp: it moves to its newest pair, and older pairs of the batch are decayed to that time.
         weighed = pairs.weights * decayed(self._advance(rows, inverse, pairs.ts)[inverse] - pairs.ts)  # (n, 2)
         self.totals[rows] += _sums(inverse, weighed, len(rows))
-        # Equal pairs are summed first: `_add` writes by fancy indexing, which would keep only one of them.
+        # Equal pairs are summed first: a new neighbour has to come with its whole weight.
         keys, same = np.unique(inverse * len(self.last) + pairs.target, return_inverse=True)
         source, target = np.divmod(keys, len(self.last))
-        self._add(rows[source], target, _sums(same, weighed, len(keys)))
+        _add(self.neighbours, self.weights, rows[source], target, _sums(same, weighed, len(keys)))
         return rows
 
     def scores(
@@ -220,38 +221,6 @@ class Covisitation:
         self.last[rows] = latest
         return latest
 
-    def _add(self, rows: NDArray[np.int64], targets: NDArray[np.int64], weights: NDArray[np.float32]) -> None:
-        """Add `weights` (n, 2) of distinct pairs: to the slots of known neighbours, else as new neighbours."""
-        hits = self.neighbours[rows] == targets[:, None, None]  # (n, 2, N)
-        known, places = hits.any(2), hits.argmax(2)  # (n, 2)
-        pair, half_life = np.nonzero(known)
-        self.weights[rows[pair], half_life, places[pair, half_life]] += weights[pair, half_life]
-        # Transposed, so that the new neighbours come by half-life, then by row: each list is one run of them.
-        half_life, pair = np.nonzero((~known & (weights > 0)).T)
-        self._insert_new(rows[pair], half_life, targets[pair], weights[pair, half_life])
-
-    def _insert_new(
-        self,
-        rows: NDArray[np.int64],
-        half_life: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        weights: NDArray[np.float32],
-    ) -> None:
-        """Insert new neighbours (n,), ordered by half-life and row, over the smallest weights of their lists."""
-        lists = half_life * len(self.last) + rows
-        starts = np.diff(lists, prepend=-1) != 0
-        group, first = np.cumsum(starts) - 1, np.flatnonzero(starts)
-        order = _heaviest_first(group, weights)
-        rank = np.arange(len(order)) - first[group]  # 0 for a list's heaviest new neighbour
-        order, rank, group = order[rank < NEIGHBOURS], rank[rank < NEIGHBOURS], group[rank < NEIGHBOURS]
-        smallest = np.argsort(self.weights[rows[first], half_life[first]], axis=1, kind="stable")  # (lists, N)
-        # Rank r replaces the r-th smallest weight: no slot is written twice, so the order of writing does not matter.
-        cell = rows[order], half_life[order], smallest[group, rank]
-        entered = (rank < _LET_IN) | (weights[order] > self.weights[cell])
-        row, column, place = (part[entered] for part in cell)
-        self.neighbours[row, column, place] = targets[order[entered]]
-        self.weights[row, column, place] = weights[order[entered]]
-
     def counts(
         self, rows: NDArray[np.integer], now: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -290,12 +259,56 @@ def _scatter_shares(
     return out
 
 
-def _heaviest_first(group: NDArray[np.int64], weights: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Sort within ascending groups by falling weight, equal ones in their given order.
+@compiled_in_order
+def _add(
+    neighbours: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    added: NDArray[np.float32],
+) -> None:
+    """Add weights `added` (n, 2) of distinct pairs, by ascending row: to the slots of known neighbours, else as new."""
+    new = np.empty(len(rows), np.int64)
+    for half_life in range(neighbours.shape[1]):
+        start = 0
+        while start < len(rows):
+            row, end, count = rows[start], start, 0
+            near, counted = neighbours[row, half_life], weights[row, half_life]
+            while end < len(rows) and rows[end] == row:
+                place = _place_of(near, targets[end])
+                if place >= 0:
+                    counted[place] += added[end, half_life]
+                elif added[end, half_life] > 0:
+                    at = count  # heaviest first, equal ones in their given order
+                    while at > 0 and added[new[at - 1], half_life] < added[end, half_life]:
+                        new[at] = new[at - 1]
+                        at -= 1
+                    new[at], count = end, count + 1
+                end += 1
+            if count:
+                _insert(near, counted, targets[new[:count]], added[new[:count], half_life])
+            start = end
 
-    One sort of integers instead of two: positive float32 compare as their bits, which fit below the group number.
-    """
-    return np.argsort((group << 32) - weights.view(np.int32), kind="stable")
+
+@compiled_in_order
+def _place_of(near: NDArray[np.int32], target: int) -> int:
+    for place in range(len(near)):
+        if near[place] == target:
+            return place
+    return -1
+
+
+@compiled_in_order
+def _insert(
+    near: NDArray[np.int32], counted: NDArray[np.float32], targets: NDArray[np.int64], added: NDArray[np.float32]
+) -> None:
+    """Insert new neighbours (n,), heaviest first, over the smallest weights of a list; see `Covisitation`."""
+    smallest = np.argsort(counted, kind="mergesort")  # stable
+    before = counted.copy()
+    for rank in range(min(len(targets), len(near))):
+        place = smallest[rank]
+        if rank < _LET_IN or added[rank] > before[place]:
+            near[place], counted[place] = targets[rank], added[rank]
 
 
 def _sums(groups: NDArray[np.int64], weights: NDArray[np.float64], count: int) -> NDArray[np.float32]:

@@ -49,7 +49,9 @@ def excluded_items(
     newest &= items >= 0
     times = np.concatenate([memory.times, history_times], 1)
     disliked = (memory.flags & DISLIKED) != 0
-    chosen = np.concatenate([disliked, (same & disliked[:, None, :]).any(2)], 1)
+    chosen = np.zeros(newest.shape, np.bool_)
+    if disliked.any():  # rare, and costs as much as all the rest
+        chosen = np.concatenate([disliked, (same & disliked[:, None, :]).any(2)], 1)
     if rule.rule == "seen":
         chosen[:] = True
     elif rule.rule == "recent":

@@ -140,10 +140,15 @@ class ItemCounters:
         """Set the half-life of popularity, and the engagements of all items at it; see the attributes."""
         self.half_life, self.total, self.total_at = half_life, total, total_at
 
-    def popularity(self, rows: NDArray[np.integer], now: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the shares (n,) of `rows` (n,) in all engagements, at the half-life in use and times `now` (n,)."""
+    def popularity(
+        self, rows: NDArray[np.integer], now: NDArray[np.int64], query: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the shares (n,) of `rows` (n,) in all engagements, at the half-life in use and ``now[query]``.
+
+        `now` (B,) are the times of the queries, `query` (n,) says which of them asks for a row.
+        """
         total = self.total * self._popularity_decay(now - self.total_at)
-        shares: NDArray[np.float64] = (self._engagements(rows, now) + POPULARITY_PRIOR) / (total + 1)
+        shares: NDArray[np.float64] = (self._engagements(rows, now[query]) + POPULARITY_PRIOR) / (total + 1)[query]
         return shares
 
     def log_popularity(self, rows: NDArray[np.integer], now: int | NDArray[np.int64]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.compiled import compiled_in_order
 from hsnn.trainer.rowstore.arrays import Array, gather_rows, grown
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
@@ -57,12 +58,7 @@ class UserHistories:
         self.barrier.before_write(users[users >= 0])
         before_items = np.full((len(users), self.items.shape[1]), -1, np.int32)
         before_times = np.zeros((len(users), self.items.shape[1]), np.int64)
-        # Within a wave every user is distinct, so fancy indexing reads and writes each history once.
-        for wave in _waves(users):
-            rows = users[wave]
-            before_items[wave], before_times[wave] = self.items[rows], self.times[rows]
-            self.items[rows, :-1], self.times[rows, :-1] = before_items[wave, 1:], before_times[wave, 1:]
-            self.items[rows, -1], self.times[rows, -1] = items[wave], ts[wave]
+        _extend(self.items, self.times, users, items, ts, before_items=before_items, before_times=before_times)
         return before_items, before_times
 
     def clear(self, rows: NDArray[np.integer]) -> None:
@@ -112,11 +108,19 @@ def compact_histories(
     return np.take_along_axis(items, order, 1), np.take_along_axis(times, order, 1)
 
 
-def _waves(users: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-    """Split event indices into waves: wave i has the i-th event of every user; the user -1 is left out."""
-    order = np.argsort(users, kind="stable")[np.count_nonzero(users < 0) :]
-    ranked = users[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(order) else np.zeros(0, np.int64)
-    occurrence = np.full(len(users), -1, np.int64)
-    occurrence[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    return [np.flatnonzero(occurrence == rank) for rank in range(int(occurrence.max(initial=-1)) + 1)]
+@compiled_in_order
+def _extend(
+    all_items: NDArray[np.int32],
+    all_times: NDArray[np.int64],
+    users: NDArray[np.integer],
+    items: NDArray[np.integer],
+    ts: NDArray[np.int64],
+    before_items: NDArray[np.int32],
+    before_times: NDArray[np.int64],
+) -> None:
+    """Append n events to the histories of all users, and copy each event's history just before it, (n, L)."""
+    for event, user in enumerate(users):
+        if user >= 0:
+            before_items[event], before_times[event] = all_items[user], all_times[user]
+            all_items[user, :-1], all_times[user, :-1] = before_items[event, 1:], before_times[event, 1:]
+            all_items[user, -1], all_times[user, -1] = items[event], ts[event]

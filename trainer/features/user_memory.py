@@ -288,11 +288,7 @@ class UserMemory:
             fresh = self._used + room * np.arange(len(asking) - len(again))
             self._used += room * len(fresh)
             self._starts[asking] = np.r_[np.array(again, np.int64), fresh]
-        if self._used > len(self._entries):
-            # Zeroed pages cost nothing until they are written to, unlike those of `grown`.
-            bigger = np.zeros((max(self._used, 2 * len(self._entries)), MEMORY_ENTRY_BYTES), np.uint8)
-            bigger[: len(self._entries)] = self._entries
-            self._entries = bigger
+        self._entries = grown(self._entries, self._used)
 
 
 def action_slots(actions: list[str]) -> NDArray[np.uint8]:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.compiled import COMPILED
 from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.pair_facts import PairFacts
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.model.array_monn import MonnArrays, UserArrays
 from hsnn.trainer.model.compiled_weights import state_tower_weights, tower_weights
-from hsnn.trainer.retrieval.compiled import COMPILED
 from hsnn.trainer.retrieval.item_scores import StateTowerWeights, encode_states
 from hsnn.trainer.retrieval.pair_scores import PairScores
 from hsnn.trainer.retrieval.score_bounds import DotQuery

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.compiled import compiled
 from hsnn.trainer.features.item_counters import HALF_LIVES, HOUR, POPULARITY_PRIOR
-from hsnn.trainer.retrieval.compiled import compiled
 from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, ScanQuery, place_of
 
 # Exponents of the decay per ms.

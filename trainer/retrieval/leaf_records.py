@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.compiled import compiled
 from hsnn.trainer.features.item_counters import HALF_LIVES, POPULARITY_PRIOR, ItemCounters
-from hsnn.trainer.retrieval.compiled import compiled
 from hsnn.trainer.retrieval.leaf_scan import Floats, LeafArrays, Rows
 from hsnn.trainer.rowstore.arrays import grown, span_indices
 

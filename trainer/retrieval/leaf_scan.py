@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.retrieval.compiled import compiled
+from hsnn.trainer.compiled import compiled
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]

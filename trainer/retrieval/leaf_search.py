@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.retrieval.compiled import compiled
+from hsnn.trainer.compiled import compiled
 from hsnn.trainer.retrieval.leaf_scan import Floats, LeafArrays, Rows, ScanQuery, sorted_best
 from hsnn.trainer.retrieval.score_bounds import rounding_error
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.compiled import compiled
 from hsnn.trainer.features.user_memory import DISLIKED, SECOND
 from hsnn.trainer.messages import ExclusionRule
-from hsnn.trainer.retrieval.compiled import compiled
 from hsnn.trainer.retrieval.leaf_scan import Rows
 
 # Age of what is remembered where nothing is forgotten, ms: more than all of time.

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsnn.trainer.compiled import compiled
 from hsnn.trainer.features.item_counters import HOUR
-from hsnn.trainer.retrieval.compiled import compiled
 from hsnn.trainer.retrieval.leaf_scan import Floats, Rows, keep_best
 
 

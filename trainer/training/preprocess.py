@@ -139,9 +139,11 @@ def _dislikes(
 
 def context_tokens(model: ModelConfig, contexts: Sequence[dict[str, Scalar] | None]) -> NDArray[np.int32]:
     """Hash n context mappings to tokens, (n, X)."""
-    distinct = {id(context): context for context in contexts}  # those of a data set are shared by many events
-    known = {key: hash_features(context, model.buckets, model.context_tokens) for key, context in distinct.items()}
-    return pad_tokens([known[id(context)] for context in contexts], model.context_tokens)
+    places: dict[int, int] = {}  # those of a data set are shared by many events
+    index = [places.setdefault(id(context), len(places)) for context in contexts]
+    distinct = {id(context): context for context in contexts}
+    tokens = [hash_features(context, model.buckets, model.context_tokens) for context in distinct.values()]
+    return pad_tokens(tokens, model.context_tokens)[index]
 
 
 def _judged_rows(state: LearnerState, impressions: LabelledImpressions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

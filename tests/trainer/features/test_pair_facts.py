@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hsnn.trainer.features import pair_facts as module
 from hsnn.trainer.features.covisitation import Covisitation
 from hsnn.trainer.features.item_counters import HALF_LIVES, ItemCounters
 from hsnn.trainer.features.pair_facts import OWN_FEATURES, PairFacts, _sum_by_key, pair_facts
@@ -106,6 +108,18 @@ def test_candidates_are_a_selection_of_all_items(stream, data):
     assert np.array_equal(some.own_query, every.own_query[past])
     np.testing.assert_allclose(some.lift, every.lift[near], rtol=1e-6)
     assert np.array_equal(some.own, every.own[past])
+
+
+@pytest.mark.slow
+@given(STREAMS, st.sets(st.integers(0, ITEMS - 1)))
+@settings(max_examples=60, deadline=None)
+def test_compiled_sums_are_those_of_numpy_to_the_bit(stream, candidates):
+    rows = np.array(sorted(candidates), np.int64)
+    stream.queries.now[0] += 130 * HOUR  # counts that have decayed to the smallest floats, and to nothing
+    found = stream.facts(rows)
+    with patch.object(module, "COMPILED", False):
+        expected = stream.facts(rows)
+    assert [part.tobytes() for part in found] == [part.tobytes() for part in expected]
 
 
 @pytest.mark.slow

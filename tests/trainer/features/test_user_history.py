@@ -1,4 +1,4 @@
-"""Histories, taken in waves, against a loop over the events."""
+"""Histories against lists of Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCHES = st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(BATCHES, st.integers(1, 4))
-def test_waves_equal_a_loop_over_the_events(batches, length):
+def test_events_of_a_batch_see_those_before_them(batches, length):
     histories = UserHistories(length, rows=4)
     naive: dict[int, list[tuple[int, int]]] = {user: [(-1, 0)] * length for user in range(4)}
     clock = 0

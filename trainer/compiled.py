@@ -1,4 +1,4 @@
-"""Compilation of retrieval kernels to machine code with numba, where it can be imported."""
+"""Compilation of kernels to machine code with numba, where it can be imported."""
 
 from __future__ import annotations
 
@@ -27,9 +27,18 @@ def compiled(kernel: Kernel) -> Kernel:
 
     Without numba the function stays as it is, and `engine_available` says no.
     """
+    return _compiled(kernel, fastmath=_FAST_MATH)
+
+
+def compiled_in_order(kernel: Kernel) -> Kernel:
+    """Compile a function as `compiled` does, but so that it adds and rounds as it is written: NumPy's own bits."""
+    return _compiled(kernel, fastmath=False)
+
+
+def _compiled(kernel: Kernel, *, fastmath: set[str] | bool) -> Kernel:
     if _missing:
         return kernel
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FAST_MATH}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
         return cast(Kernel, njit(cache=True, **options)(kernel))
     except RuntimeError:  # neither the installation nor a home folder can be written to: compiled at every start
