@@ -164,7 +164,8 @@ class Covisitation:
         # Equal pairs are summed first: a new neighbour has to come with its whole weight.
         keys, same = np.unique(inverse * len(self.last) + pairs.target, return_inverse=True)
         source, target = np.divmod(keys, len(self.last))
-        _add(self.neighbours, self.weights, rows[source], target, _sums(same, weighed, len(keys)))
+        added = _sums(same, weighed, len(keys))
+        _add(self.neighbours, self.weights, rows[source], targets=target, added=added)
         return rows
 
     def scores(

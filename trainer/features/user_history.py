@@ -58,7 +58,7 @@ class UserHistories:
         self.barrier.before_write(users[users >= 0])
         before_items = np.full((len(users), self.items.shape[1]), -1, np.int32)
         before_times = np.zeros((len(users), self.items.shape[1]), np.int64)
-        _extend(self.items, self.times, users, items, ts, before_items=before_items, before_times=before_times)
+        _extend(self.items, self.times, users, items=items, ts=ts, before_items=before_items, before_times=before_times)
         return before_items, before_times
 
     def clear(self, rows: NDArray[np.integer]) -> None:
