@@ -3,7 +3,7 @@
     make bench ARGS='checkpoint    # a million items and users; some 10 minutes and 8 GB of memory
     make bench ARGS='checkpoint --rows 100000 --events 100000'
 
-Pauses: a learner trains on while checkpoints are copied, written and handed out in a real Redis; every wait of training
+Pauses: a learner trains on while checkpoints are copied, written and published to a real Redis; every wait of training
 is counted. Throughput: the bare loop with and without a checkpoint every 50,000 events, in turn, on globo-news if
 HSNN_DATA names a folder that holds it, else on ml-100k.
 """
@@ -85,7 +85,7 @@ def _ms(seconds: list[float]) -> dict[str, float]:
 
 
 def rate(data: Dataset, config: TrainerConfig, batch_size: int, publisher: Publisher | None) -> float:
-    """Events per second of the bare loop, up to the last checkpoint's being handed out."""
+    """Events per second of the bare loop, up to the last checkpoint's being published."""
     learner = Learner(config)
     triggers = CheckpointTriggers(config.model_copy(update={"checkpoint_events": EVERY}), 0, 0)
     start = time.perf_counter()

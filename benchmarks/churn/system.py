@@ -49,7 +49,7 @@ class HsnnCompetitor:
         self._folder = tempfile.TemporaryDirectory(prefix="hsnn-churn-")
         self._redis_server = EmbeddedRedis().start()
         self._redis = connect(self._redis_server.url)
-        self._outbox, self._mirror, self._first = RedisWriter(self._redis), Mirror(), Mirror()
+        self._writer, self._mirror, self._first = RedisWriter(self._redis), Mirror(), Mirror()
         health = Health("follower")
         self._follower = MirrorFollower(connect(self._redis_server.url), self._mirror, ServingMetrics(), health)
         self._roles = RoleProcesses(Path(self._folder.name), {"OMP_NUM_THREADS": "1"})
@@ -74,8 +74,8 @@ class HsnnCompetitor:
     def replace(self, gone: Block, new: Block) -> None:
         """Announce both to the scheduler; wait only while too much is on its way."""
         now = int(time.time() * 1000)
-        self._outbox.write_feed(self._world.feed(gone, now, deleted=True))
-        self._outbox.write_feed(self._world.feed(new, now, deleted=False))
+        self._writer.write_feed(self._world.feed(gone, now, deleted=True))
+        self._writer.write_feed(self._world.feed(new, now, deleted=False))
         self._sent.append(new)
         self._deleted += len(gone.numbers)
         late = self._sent[-1 - _IN_FLIGHT // CHUNK] if len(self._sent) > _IN_FLIGHT // CHUNK + 1 else None
@@ -127,16 +127,16 @@ class HsnnCompetitor:
 
     def _publish(self) -> None:
         every = concatenate(self._sent)
-        number = self._outbox.next_snapshot()
-        outbox = self._outbox
+        number = self._writer.next_snapshot()
+        writer = self._writer
         manifest = {
             "snapshot": number,
-            "epoch": outbox.epoch,
+            "epoch": writer.epoch,
             "checkpoint": "planted",
-            "state_id": outbox.state_id,
-            "feed_id": outbox.feed_id,
+            "state_id": writer.state_id,
+            "feed_id": writer.feed_id,
         }
-        outbox.write_snapshot(self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self._deleted))
+        writer.write_snapshot(self._world.snapshot(manifest, every, np.arange(len(every.numbers)) < self._deleted))
 
     def _search(self, mirror: Mirror, user: int, k: int) -> Numbers:
         answer = retrieve(mirror, [Request(user=user_name(user), k=k)], self._limits)[0]

@@ -40,7 +40,7 @@ def premature_announcements(folder: Path, redis: Redis, log: EventLog, group: st
 
 
 def _announced(redis: Redis) -> str:
-    """Checkpoint of the newest snapshot that was handed out."""
+    """Checkpoint of the newest snapshot that was published."""
     newest = redis.xrevrange(key("snapshots"), count=1)
     if not newest:
         return ""

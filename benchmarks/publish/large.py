@@ -83,9 +83,9 @@ def measured(rows: int, roles: Sequence[str]) -> dict[str, Any]:
 
 def write(url: str, rows: int) -> dict[str, Any]:
     """Publish a snapshot from arrays in memory."""
-    outbox = RedisWriter(connect(url))
-    encoder = synthetic_snapshot(rows, outbox)
-    return _timed(lambda: outbox.write_snapshot(encoder))
+    writer = RedisWriter(connect(url))
+    encoder = synthetic_snapshot(rows, writer)
+    return _timed(lambda: writer.write_snapshot(encoder))
 
 
 def read(url: str, rows: int) -> dict[str, Any]:
@@ -128,12 +128,12 @@ def load(url: str, rows: int) -> dict[str, Any]:
     return found
 
 
-def synthetic_snapshot(rows: int, outbox: RedisWriter) -> SnapshotEncoder:
+def synthetic_snapshot(rows: int, writer: RedisWriter) -> SnapshotEncoder:
     """Make the arrays of `rows` items and users, and an encoder of them."""
     world = PlantedData(10_000, 10, seed=0)
     block = world.new_items(10_000, 0.0)
     world.fit(block.vectors)
-    source = {"snapshot": outbox.next_snapshot(), "epoch": outbox.epoch, "checkpoint": "synthetic"}
+    source = {"snapshot": writer.next_snapshot(), "epoch": writer.epoch, "checkpoint": "synthetic"}
     small = world.snapshot(source | {"state_id": "0-0", "feed_id": "0-0"}, block, np.zeros(10_000, np.bool_))
     tables = Learner(TrainerConfig(model=world.config)).tables
     arrays: dict[str, Array] = {f"network.monn.{name}": array for name, array in small.model.items()}

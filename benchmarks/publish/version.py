@@ -31,17 +31,17 @@ class Publication:
     manifest, base, items, mirror : what was made
     """
 
-    def __init__(self, world: PlantedData, items: int, outbox: RedisWriter, store: IndexStore) -> None:
+    def __init__(self, world: PlantedData, items: int, writer: RedisWriter, store: IndexStore) -> None:
         block = world.new_items(items, 0.0)
         world.fit(block.vectors)
         source = {
-            "snapshot": outbox.next_snapshot(),
-            "epoch": outbox.epoch,
+            "snapshot": writer.next_snapshot(),
+            "epoch": writer.epoch,
             "checkpoint": "planted",
-            "state_id": outbox.state_id,
-            "feed_id": outbox.feed_id,
+            "state_id": writer.state_id,
+            "feed_id": writer.feed_id,
         }
-        outbox.write_snapshot(world.snapshot(source, block, np.zeros(items, np.bool_)))
+        writer.write_snapshot(world.snapshot(source, block, np.zeros(items, np.bool_)))
         self._store, self._snapshot = store, source["snapshot"]
         self.clock = Stopwatch()
         self.manifest: VersionManifest

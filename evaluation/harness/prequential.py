@@ -24,6 +24,7 @@ from hsnn.evaluation.metrics.assignment_churn import AssignmentChurn
 from hsnn.evaluation.metrics.run import Run
 from hsnn.evaluation.queries.query_sampling import QuerySampler, QueryWindow
 from hsnn.streaming.datasets.base import Dataset
+from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.threads import use_threads
 
@@ -85,72 +86,86 @@ def evaluate(
             "judge the model without trainer.ids"
         )
     window = QueryWindow.from_edges(len(data.engagements), query_share, query_from, query_to)
-    sampler = QuerySampler(window, config.seed, TRIAL_QUERIES)
-    recorder, churn = Recorder(), AssignmentChurn()
     system = OfflineSystem(config, snapshot_every, snapshot_events)
     names = default_baselines() if baselines is None else ordered_baselines(baselines)
-    evaluator = Evaluator(config, names)
+    running = _Pass(system, Evaluator(config, names), window, config.seed)
     times = data.engagements.ts
-    began, training, evaluating = time.perf_counter(), 0.0, 0.0
-    predictions: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     for number, batch in enumerate(data.batches(batch_size, join_config(config))):
         if system.learner.events >= window.stop:
             break
-        start = time.perf_counter()
-        prepared = system.prepare(batch)
-        training += time.perf_counter() - start
-        evaluator.prepare(batch)
-        start = time.perf_counter()
-        sampled, history = sampler.sample(prepared, system.learner, evaluator.k)
-        measured = int(np.searchsorted(sampled.event, window.start))
-        evaluator.try_settings(system, sampled.select(slice(0, measured)))
-        evaluator.evaluate(system, sampled.select(slice(measured, None)), recorder)
-        if system.learner.events + prepared.events >= window.start:
-            evaluator.freeze(system, batch.watermark, int(times[min((number + 1) * batch_size, len(times) - 1)]))
-        evaluating += time.perf_counter() - start
-        churn.before_version(system.mirror)
-        start = time.perf_counter()
-        learned = system.learn(prepared)
-        training += time.perf_counter() - start
-        if prepared.judged is not None and learned.report.chances is not None and system.learner.events > window.start:
-            predictions.append((learned.report.chances[:, 0], prepared.judged.labels[:, 0]))
-        if learned.new_version:
-            churn.after_version(system.mirror, system.learner.events)
-        evaluator.learn(prepared, history, system, learned)
+        running.step(batch, int(times[min((number + 1) * batch_size, len(times) - 1)]))
         if report is not None:
             report(system.learner.events, window.stop)
-    item_churn, traffic_churn = churn.per_100k()
-    return Run(
-        ranks=recorder.ranks(),
-        work=recorder.work(),
-        dots=recorder.dots(),
-        event=recorder.query_values("event"),
-        ts=recorder.query_values("ts"),
-        age=recorder.query_values("age"),
-        corpus=recorder.query_values("corpus"),
-        coverage=recorder.coverage(),
-        popular=recorder.popular(),
-        sizes=system.sizes(),
-        churn=item_churn,
-        traffic_churn=traffic_churn,
-        baselines=names,
-        counting=tuple(name for name in counting_baselines() if name in names),
-        chosen=evaluator.chosen,
-        costs=dict(evaluator.seconds),
-        budget=config.model.budget,
-        events=system.learner.events,
-        versions=system.versions,
-        arrived=system.arrived,
-        expired=system.expired,
-        seconds=time.perf_counter() - began,
-        training_seconds=training,
-        judging_seconds=evaluating,
-        predicted=_concatenated(predictions, 0),
-        engaged=_concatenated(predictions, 1),
-    )
+    return running.result(names, config.model.budget)
 
 
-def _concatenated(
-    parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]], which: int
-) -> NDArray[np.float32] | None:
-    return np.concatenate([part[which] for part in parts]) if parts else None
+class _Pass:
+    """One pass over a stream, batch by batch: queries are answered, then their events are learned."""
+
+    def __init__(self, system: OfflineSystem, evaluator: Evaluator, window: QueryWindow, seed: int) -> None:
+        self._system, self._evaluator, self._window = system, evaluator, window
+        self._sampler = QuerySampler(window, seed, TRIAL_QUERIES)
+        self._recorder, self._churn = Recorder(), AssignmentChurn()
+        self._began, self._training, self._evaluating = time.perf_counter(), 0.0, 0.0
+        self._predicted: list[NDArray[np.float32]] = []
+        self._engaged: list[NDArray[np.float32]] = []
+
+    def step(self, batch: Batch, next_at: int) -> None:
+        """Answer the queries of a batch, then learn it; the next one begins at `next_at`, epoch ms."""
+        system, evaluator, window = self._system, self._evaluator, self._window
+        start = time.perf_counter()
+        prepared = system.prepare(batch)
+        self._training += time.perf_counter() - start
+        evaluator.prepare(batch)
+        start = time.perf_counter()
+        sampled, history = self._sampler.sample(prepared, system.learner, evaluator.k)
+        measured = int(np.searchsorted(sampled.event, window.start))
+        evaluator.try_settings(system, sampled.select(slice(0, measured)))
+        evaluator.evaluate(system, sampled.select(slice(measured, None)), self._recorder)
+        if system.learner.events + prepared.events >= window.start:
+            evaluator.freeze(system, batch.watermark, next_at)
+        self._evaluating += time.perf_counter() - start
+        self._churn.before_version(system.mirror)
+        start = time.perf_counter()
+        learned = system.learn(prepared)
+        self._training += time.perf_counter() - start
+        probabilities = learned.report.probabilities
+        if prepared.judged is not None and probabilities is not None and system.learner.events > window.start:
+            self._predicted.append(probabilities[:, 0])
+            self._engaged.append(prepared.judged.labels[:, 0])
+        if learned.new_version:
+            self._churn.after_version(system.mirror, system.learner.events)
+        evaluator.learn(prepared, history, system, learned)
+
+    def result(self, baselines: tuple[str, ...], budget: int) -> Run:
+        """Return what was measured, compared with these baselines, with so many items scored per query."""
+        system, evaluator, recorder = self._system, self._evaluator, self._recorder
+        item_churn, traffic_churn = self._churn.per_100k()
+        return Run(
+            ranks=recorder.ranks(),
+            work=recorder.work(),
+            dots=recorder.dots(),
+            event=recorder.query_values("event"),
+            ts=recorder.query_values("ts"),
+            age=recorder.query_values("age"),
+            corpus=recorder.query_values("corpus"),
+            coverage=recorder.coverage(),
+            popular=recorder.popular(),
+            sizes=system.sizes(),
+            churn=item_churn,
+            traffic_churn=traffic_churn,
+            baselines=baselines,
+            counting=tuple(name for name in counting_baselines() if name in baselines),
+            chosen=evaluator.chosen,
+            costs=dict(evaluator.seconds),
+            budget=budget,
+            events=system.learner.events,
+            versions=system.versions,
+            arrived=system.arrived,
+            expired=system.expired,
+            seconds=time.perf_counter() - self._began,
+            training_seconds=self._training,
+            judging_seconds=self._evaluating,
+            predicted=np.concatenate(self._predicted) if self._predicted else None,
+            engaged=np.concatenate(self._engaged) if self._engaged else None,
+        )

@@ -147,8 +147,8 @@ class QuerySampler:
         # One random number per event of the batch, valid or not, so that the sample does not depend on what is valid.
         drawn = np.zeros(len(event), np.bool_)
         for rng, window in ((self._rng, self.window), (self._earlier_rng, self._earlier)):
-            chances = rng.random(prepared.events)[prepared.indices]
-            drawn |= (chances < window.share) & (event >= window.start) & (event < window.stop)
+            draws = rng.random(prepared.events)[prepared.indices]
+            drawn |= (draws < window.share) & (event >= window.start) & (event < window.stop)
         chosen = np.flatnonzero(drawn & ~(history == prepared.items[:, None]).any(1))
         item_ids, user_ids, targets = learner.items.table.ids, learner.users.table.ids, prepared.items[chosen]
         requests = [

@@ -37,8 +37,8 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
 
     def complete(report: StepReport) -> Observation:
         guard, recall = optimizer.guard, learner.index_recall
-        labels, chances = prepared.judged, report.chances
-        known = labels is not None and chances is not None and chances.shape == labels.labels.shape
+        labels, probabilities = prepared.judged, report.probabilities
+        known = labels is not None and probabilities is not None and probabilities.shape == labels.labels.shape
         none = np.zeros((0, 0), np.float32)
         model = ModelFigures(
             loss=report.loss,
@@ -51,7 +51,7 @@ def begin_observation(learner: Learner, batch: Batch, prepared: PreparedBatch) -
             assigned=report.assigned,
             moved=report.moved,
             labels=labels.labels if known and labels is not None else none,
-            probabilities=chances if known and chances is not None else none,
+            probabilities=probabilities if known and probabilities is not None else none,
         )
         step = -(-len(rows) // _DESCRIBED)
         return Observation(

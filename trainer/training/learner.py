@@ -90,7 +90,7 @@ class Learner(LearnerState):
             item,
             node,
             prepared.events,
-            chances=losses.probabilities,
+            probabilities=losses.probabilities,
             judged=True,
             ranks=None if losses.ranks is None else losses.ranks[: len(prepared.items)],
             sources=sources,
@@ -119,11 +119,11 @@ class Learner(LearnerState):
         nothing = StepReport(float("nan"), float("nan"), prepared.events, judged=True)
         if prepared.judged is None:
             return nothing
-        refused, chances = self.network.step_labelled(prepared.judged, self.items.tokens, self.leaves)
+        refused, probabilities = self.network.step_labelled(prepared.judged, self.items.tokens, self.leaves)
         self.steps += 1
         if refused:
             return nothing._replace(events=0, unsafe=prepared.events, judged=False, refused=refused)
-        return nothing._replace(chances=chances)
+        return nothing._replace(probabilities=probabilities)
 
     def _extra_steps(self, examples: Examples, candidates: StepCandidates) -> None:
         """Take the extra steps of the learned levels that are due."""

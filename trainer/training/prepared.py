@@ -29,7 +29,7 @@ class StepReport(NamedTuple):
     unsafe : int
         Interactions left out because their step was refused (`hsnn.trainer.optim.gradient_guard`); it changed nothing
         then.
-    chances : (J, A) float32 or None
+    probabilities : (J, A) float32 or None
         Probabilities that were given to the labels of `PreparedBatch.judged` before they were learned.
     judged : bool
         Whether the judgements of the batch were learned.
@@ -52,7 +52,7 @@ class StepReport(NamedTuple):
     node_loss: float
     events: int
     unsafe: int = 0
-    chances: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = None
     judged: bool = False
     refused: str = ""
     rowless: int = 0
@@ -88,7 +88,7 @@ def merge_reports(reports: Sequence[StepReport]) -> StepReport:
         node_loss=node,
         events=events,
         unsafe=unsafe,
-        chances=reports[0].chances,
+        probabilities=reports[0].probabilities,
         judged=reports[0].judged,
         refused=refused,
         ranks=np.concatenate(ranks) if len(ranks) == len(reports) else None,

@@ -1,4 +1,4 @@
-"""Seating on a line: nodes stand at 0, 10, 20, ..., items somewhere between them."""
+"""Placement on a line: nodes stand at 0, 10, 20, ..., items somewhere between them."""
 
 from types import SimpleNamespace
 

@@ -47,26 +47,26 @@ def store(tmp_path, diary) -> Slow:
 
 
 @pytest.fixture
-def outbox(redis_client, diary) -> RedisWriter:
-    outbox = RedisWriter(redis_client)
-    announce = outbox.write_snapshot
-    outbox.write_snapshot = lambda snapshot: (
+def writer(redis_client, diary) -> RedisWriter:
+    writer = RedisWriter(redis_client)
+    announce = writer.write_snapshot
+    writer.write_snapshot = lambda snapshot: (
         diary.append(f"announced {snapshot.manifest.checkpoint}"),
         announce(snapshot),
     )
-    return outbox
+    return writer
 
 
 @pytest.fixture
-def publisher(store, outbox):
-    publisher = Publisher(store, outbox, "digest")
+def publisher(store, writer):
+    publisher = Publisher(store, writer, "digest")
     yield publisher
     store.may.set()
     store.fail = False
     publisher._pool.shutdown()
 
 
-def test_durable_then_announced_then_committed(publisher, store, outbox, diary, taught, redis_client):
+def test_durable_then_announced_then_committed(publisher, store, writer, diary, taught, redis_client):
     learner, _ = taught
     publisher.begin_checkpoint(
         learner, {"more": 1}, lambda: diary.append(f"committed by {threading.current_thread().name}"), [ALARM]
@@ -82,7 +82,7 @@ def test_durable_then_announced_then_committed(publisher, store, outbox, diary, 
     assert not publisher.busy
     number = int(redis_client.xrange(key("snapshots"))[0][1][b"n"])
     snapshot = read_snapshot(redis_client, redis_client.hgetall(key("snapshot", number)))
-    assert (snapshot.manifest.checkpoint, snapshot.manifest.epoch) == (name, outbox.epoch)
+    assert (snapshot.manifest.checkpoint, snapshot.manifest.epoch) == (name, writer.epoch)
     assert (snapshot.manifest.snapshot, snapshot.manifest.config_digest) == (number, "digest")
     checkpoint = store.newest()
     assert checkpoint.values["more"] == 1
@@ -170,11 +170,11 @@ def test_an_outbox_is_an_incarnation(redis_client, config, world):
 
 
 @pytest.mark.slow
-def test_copies_are_made_between_steps_and_before_them(store, outbox, config, world, teach, redis_client, monkeypatch):
+def test_copies_are_made_between_steps_and_before_them(store, writer, config, world, teach, redis_client, monkeypatch):
     """However slowly a moment is copied, the checkpoint is that moment; what training waited for is told."""
     monkeypatch.setattr("hsnn.trainer.rowstore.copy_on_write._SLICE", 1)
     pauses: list[float] = []
-    publisher = Publisher(store, outbox, "digest", on_pause=pauses.append)
+    publisher = Publisher(store, writer, "digest", on_pause=pauses.append)
     model = config.model.model_copy(update={"pair_features": False})  # whose lists change with every event
     learner = Learner(config.model_copy(update={"model": model}))
     teach(learner, world, 12)
@@ -219,16 +219,16 @@ def test_after_a_failure_everything_is_written(publisher, store, config, world, 
 
 
 @pytest.mark.slow
-def test_a_publisher_goes_on_from_the_checkpoint_that_was_loaded(store, outbox, config, world, teach, redis_client):
+def test_a_publisher_goes_on_from_the_checkpoint_that_was_loaded(store, writer, config, world, teach, redis_client):
     learner = Learner(config)
     teach(learner, world, 12)
     store.may.set()
-    first = Publisher(store, outbox, "digest")
+    first = Publisher(store, writer, "digest")
     first.begin_checkpoint(learner, {}, lambda: None, [])
     first.close()
     loaded = store.newest()
     again = Learner.from_state_dict(config, loaded.arrays, loaded.values["learner"])
-    second = Publisher(store, outbox, "digest")
+    second = Publisher(store, writer, "digest")
     second.continue_from(again, loaded.name)
     teach(again, world, 1, 4)
     arrays, _ = again.state_dict()

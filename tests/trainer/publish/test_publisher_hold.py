@@ -1,4 +1,4 @@
-"""A model that fell off a cliff is kept, but not handed out; once it is well again it is."""
+"""A model that fell off a cliff is kept, but not published; once it is well again it is."""
 
 from __future__ import annotations
 

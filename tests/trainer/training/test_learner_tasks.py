@@ -47,18 +47,18 @@ def shown(learner: Learner, prepared: PreparedBatch, rng: np.random.Generator, s
 
 def course(learner: Learner, world: Any, batches: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Chances that were given before each batch, and the labels."""
-    rng, chances, labels = np.random.default_rng(0), [], []
+    rng, probabilities, labels = np.random.default_rng(0), [], []
     for _ in range(batches):
         prepared = learner.prepare(world.batch(64))
         judged = shown(learner, prepared, rng)
         report = learner.train(replace(prepared, judged=judged))
-        chances.append(report.chances)
+        probabilities.append(report.probabilities)
         labels.append(judged.labels)
-    return chances, labels
+    return probabilities, labels
 
 
-def bce(chances: list[np.ndarray], labels: list[np.ndarray]) -> float:
-    chance, label = np.concatenate(chances), np.concatenate(labels)
+def bce(probabilities: list[np.ndarray], labels: list[np.ndarray]) -> float:
+    chance, label = np.concatenate(probabilities), np.concatenate(labels)
     return float(-(label * np.log(chance) + (1 - label) * np.log1p(-chance)).mean())
 
 
@@ -67,9 +67,9 @@ def bce(chances: list[np.ndarray], labels: list[np.ndarray]) -> float:
 )
 def test_planted_labels_are_foretold(tasked, world, model):
     learner = Learner(tasked(1.0, **model))
-    chances, labels = course(learner, world, 120)
-    late, said = np.concatenate(chances[-20:]), np.concatenate(labels[-20:])
-    assert bce(chances[-20:], labels[-20:]) < 0.6 * bce(chances[:5], labels[:5])
+    probabilities, labels = course(learner, world, 120)
+    late, said = np.concatenate(probabilities[-20:]), np.concatenate(labels[-20:])
+    assert bce(probabilities[-20:], labels[-20:]) < 0.6 * bce(probabilities[:5], labels[:5])
     clicked = said[:, 0] == 1
     assert late[clicked, 0].mean() > 2 * late[~clicked, 0].mean()
     assert late[:, 1].mean() < 0.1 * late[clicked, 0].mean()  # nobody likes anything
@@ -77,8 +77,8 @@ def test_planted_labels_are_foretold(tasked, world, model):
 
 
 def test_chances_are_given_before_the_labels_are_learned(tasked, new_world):
-    """With other labels: the same chances in the same step, others in the next one."""
-    chances = []
+    """With other labels: the same probabilities in the same step, others in the next one."""
+    probabilities = []
     for turned in (False, True):
         learner, world, rng = Learner(tasked(1.0)), new_world(), np.random.default_rng(0)
         own = []
@@ -86,10 +86,10 @@ def test_chances_are_given_before_the_labels_are_learned(tasked, new_world):
             prepared = learner.prepare(world.batch(64))
             judged = shown(learner, prepared, rng)
             judged = replace(judged, labels=1 - judged.labels) if turned else judged
-            own.append(learner.train(replace(prepared, judged=judged)).chances)
-        chances.append(own)
-    assert np.array_equal(chances[0][0], chances[1][0])
-    assert not np.array_equal(chances[0][1], chances[1][1])
+            own.append(learner.train(replace(prepared, judged=judged)).probabilities)
+        probabilities.append(own)
+    assert np.array_equal(probabilities[0][0], probabilities[1][0])
+    assert not np.array_equal(probabilities[0][1], probabilities[1][1])
 
 
 def test_tasks_without_weight_change_nothing_but_their_heads_memory(tasked, new_world):
@@ -118,7 +118,7 @@ def test_an_item_in_no_node_is_judged_too(tasked, world, with_index, seeded):
     judged = shown(learner, prepared, np.random.default_rng(0), 1)
     judged = replace(judged, items=np.array([row]), states=learner.states.features(np.array([row]), world.now))
     report = learner.train(replace(prepared, judged=judged))
-    assert np.isfinite(report.chances).all()
+    assert np.isfinite(report.probabilities).all()
     assert report.events == 64
 
 
