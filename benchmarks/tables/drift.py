@@ -7,6 +7,8 @@ from typing import Any
 
 from scipy.stats import chi2
 
+from benchmarks.drift.right_actions import RIGHT, first_alarms
+
 # Events among which one false alarm is the goal.
 _PER_EVENTS = 5_000_000
 
@@ -21,8 +23,21 @@ TWINS = {"false": "as it is", "false with a rhythm": "with the rhythm of a day"}
 
 
 def drift(found: list[dict[str, Any]]) -> str:
-    """Return the tables of the streams that were counted, and of those that were learned."""
-    return "\n\n".join([_counted([run for run in found if not run["model"]]), *_learned(found)])
+    """Return the tables of the streams that were counted, of those that were learned, and of the actions chosen."""
+    return "\n\n".join([_counted([run for run in found if not run["model"]]), *_learned(found), _chosen(found)])
+
+
+def _chosen(found: list[dict[str, Any]]) -> str:
+    """Return a row per change: its first alarms, and how often the recommended rule for them names the right action."""
+    lines = ["| change | right action | first alarm, runs | its rule is right |", "|---|---|---|--:|"]
+    chosen = first_alarms(found)
+    for change, first in chosen.items():
+        ranked = sorted(first.kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+        kinds = ", ".join(f"`{kind}` {count}" for kind, count in ranked)
+        lines.append(f"| {change} | `{RIGHT[change]}` | {kinds} | {first.right} of {first.runs} |")
+    right, runs = sum(first.right for first in chosen.values()), sum(first.runs for first in chosen.values())
+    lines.append(f"| all | | | {right} of {runs} |")
+    return "\n".join(lines)
 
 
 def _counted(runs: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""``hsnn drift``: report alarms and their causes; confirm, dismiss, snooze them."""
+"""``hsnn drift``: report alarms and their causes; confirm, dismiss, snooze them; recommended rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hsnn.streaming.redis.client import connect
 from hsnn.trainer.features.mass_expiry import ALARM as MASS_EXPIRY
 
 drift_app = typer.Typer(
-    name="drift", help="Drift: report alarms and their causes; confirm, dismiss, snooze.", no_args_is_help=True
+    name="drift", help="Drift: alarms and their causes; confirm, dismiss, snooze; rules.", no_args_is_help=True
 )
 AlarmId = Annotated[str, typer.Argument(metavar="ALARM", help="its id, as `hsnn drift report` shows it")]
 
@@ -46,6 +46,16 @@ def report(
     else:
         html.write_text(found.html(), "utf-8")
         typer.echo(f"{len(found.incidents)} incidents are in {html}")
+
+
+@drift_app.command("rules")
+def rules() -> None:
+    """Print the recommended rules for alarms of signals, to be pasted into the configuration file."""
+    from hsnn.monitoring.watching.recommended_rules import recommended_rules  # not at the top: it needs SciPy
+
+    typer.echo("[monitoring.rules]")
+    for kind, action in recommended_rules().items():
+        typer.echo(f'{kind} = "{action}"')
 
 
 @drift_app.command("confirm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from hsnn.cli.app import application
 from hsnn.indexer.jobs.action_policy import snoozed_until
 from hsnn.indexer.store.reader import IndexReader
 from hsnn.monitoring.audit import AuditTrail
+from hsnn.monitoring.config import MonitoringConfig
+from hsnn.monitoring.watching.monitor import declared_groups
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import key
@@ -59,6 +62,13 @@ def test_snooze_and_its_end(call: Call, redis_client: Redis) -> None:
     assert snoozed_until(reader, "model_loss") > time.time() + 21_000
     assert "actions again" in call("snooze", "model_loss", "--for", "0").output
     assert snoozed_until(reader, "model_loss") == 0.0
+
+
+def test_the_recommended_rules_are_a_configuration() -> None:
+    shown = CliRunner().invoke(application(["drift", "rules"]), ["drift", "rules"], prog_name="hsnn")
+    rules = MonitoringConfig(**tomllib.loads(shown.output)["monitoring"]).rules
+    assert set(rules) == {signal.name for group in declared_groups().values() for signal in group.signals}
+    assert set(rules.values()) <= {"rates", "refresh", "rebalance", "notify"}, "nothing that stops publishing"
 
 
 def test_to_confirm_a_mass_expiry_lets_the_items_leave(call: Call, redis_client: Redis, redis_server: str) -> None:
