@@ -2,8 +2,9 @@
 
 `KeptAssignment` repeats a search only where its outcome may have changed. Of every vector the **margin** is kept by
 which its nearest point is nearer than any other. If the vector moves by ``v``, its nearest point by ``p`` and no other
-point by more than ``q``, the margin shrinks by ``2 v + p + q`` at most (triangle inequality); while it stays above
-zero, the nearest point is the same.
+point by more than ``q``, the margin shrinks by ``2 v + p + q`` at most (triangle inequality), and so does the sum of
+the two distances. While both stay positive, the nearest point is the same; while their product, the difference of the
+squared distances, is above what rounding may make of it, a search would find it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _BLOCK_DISTANCES = 1 << 18
 # Largest relative error of a sum in float32, per term.
 _ROUNDING = 2.0**-24
 
-# Times by which a margin must exceed what rounding may make of a distance: measured margin, bound on it, and a tie.
-_SLACK = 3.0
+# Times by which that product must exceed the error of a squared distance: 2 for a tie, 2 for the measured margin, and
+# sums above 5 roots of the error, whose own error of up to 2 roots is then no matter.
+_SLACK = 32.0
 
 
 class NearestPoints:
@@ -46,13 +48,14 @@ class NearestPoints:
         self._weights = torch.cat(columns, 1).T.contiguous()
         self._longest = float(squares.max().sqrt())
 
-    def find(self, vectors: Tensor, margins: NDArray[np.float32] | None = None) -> NDArray[np.int32]:
+    def find(self, vectors: Tensor, gaps: NDArray[np.float32] | None = None) -> NDArray[np.int32]:
         """Return the nearest points (n,) of vectors (n, d); of equally near ones the first.
 
         Parameters
         ----------
-        margins : (n,)
-            Is set to the distance to the second nearest point minus that to the nearest one; factors must be 1.
+        gaps : (2, n)
+            Is set to the distance to the second nearest point minus that to the nearest one, and to the sum of both;
+            factors must be 1.
         """
         count, points = len(vectors), self._weights.shape[1]
         found = np.empty(count, np.int32)
@@ -66,14 +69,14 @@ class NearestPoints:
             block = extended[part]
             distances = torch.mm(block, self._weights, out=products[: len(block)]).numpy()
             found[part] = nearest = distances.argmin(1)  # 12 times as fast as torch's
-            if margins is not None:
-                margins[part] = _margins(distances, nearest, squares[part, 0].numpy())
+            if gaps is not None:
+                gaps[:, part] = _gaps(distances, nearest, squares[part, 0].numpy())
         return found
 
     def uncertainty(self, vectors: Tensor) -> NDArray[np.float32]:
-        """Return the margins (n,) up to which rounding may decide on the nearest points of vectors (n, d)."""
+        """Return the differences (n,) of squared distances of vectors (n, d) that rounding may decide on."""
         error = vectors.shape[1] * _ROUNDING * (vectors.norm(dim=1) + self._longest).square()
-        uncertain: NDArray[np.float32] = (_SLACK * (2 * error).sqrt()).numpy()
+        uncertain: NDArray[np.float32] = (_SLACK * error).numpy()
         return uncertain
 
 
@@ -99,7 +102,7 @@ class KeptAssignment:
         self._points: Tensor | None = None
         self._shifts: NDArray[np.float32] | None = None
         self._vectors = torch.empty(rows, 0)
-        self._nodes, self._margins = np.zeros(rows, np.int32), np.zeros(rows, np.float32)
+        self._nodes, self._gaps = np.zeros(rows, np.int32), np.zeros((2, rows), np.float32)  # margins and sums
 
     def find(self, nearest: NearestPoints, start: int, vectors: Tensor) -> NDArray[np.int32]:
         """Return the nearest points (n,) of vectors (n, d), those of the rows from `start` on.
@@ -112,7 +115,7 @@ class KeptAssignment:
             self._shifts = self._moved_points()
         part = slice(start, start + len(vectors))
         self._vectors[part] = vectors
-        nodes, margins = self._nodes[part], self._margins[part]
+        nodes, gaps = self._nodes[part], self._gaps[:, part]
         uncertain = np.full(len(vectors), True)
         before = self._before
         if before is not None and self._shifts is not None:
@@ -120,12 +123,13 @@ class KeptAssignment:
             old = slice(start, start + known.stop)
             nodes[known] = before._nodes[old]
             moved = (vectors[known] - before._vectors[old]).norm(dim=1).numpy()
-            margins[known] = before._margins[old] - 2 * moved - self._shifts[nodes[known]] - self._shifts.max()
-            uncertain[known] = ~(margins[known] > nearest.uncertainty(vectors[known]))
+            gaps[:, known] = before._gaps[:, old] - 2 * moved - self._shifts[nodes[known]] - self._shifts.max()
+            certain = (gaps[:, known] > 0).all(0) & (gaps[:, known].prod(0) > nearest.uncertainty(vectors[known]))
+            uncertain[known] = ~certain
         rows = np.flatnonzero(uncertain)
-        found = np.empty(len(rows), np.float32)
+        found = np.empty((2, len(rows)), np.float32)
         nodes[rows] = nearest.find(vectors[torch.from_numpy(rows)], found)
-        margins[rows] = found
+        gaps[:, rows] = found
         self.searched += len(rows)
         return nodes
 
@@ -143,15 +147,15 @@ class KeptAssignment:
         return shifts
 
 
-def _margins(
+def _gaps(
     distances: NDArray[np.float32], nearest: NDArray[np.integer], squares: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return margins (n,) from squared distances (n, K), which are overwritten, less the `squares` (n,) of vectors."""
+    """Return margins and sums (2, n) from squared distances (n, K), overwritten, less the `squares` (n,) of vectors."""
     rows = np.arange(len(nearest))
     first = distances[rows, nearest]
     distances[rows, nearest] = np.inf
     second = distances.min(1)
-    lengths = np.sqrt(np.maximum(first + squares, 0)) + np.sqrt(np.maximum(second + squares, 0))
+    sums = np.sqrt(np.maximum(first + squares, 0)) + np.sqrt(np.maximum(second + squares, 0))
     with np.errstate(divide="ignore", invalid="ignore"):  # points that coincide with the vector, or a single point
-        margins: NDArray[np.float32] = (second - first) / lengths
-    return margins
+        gaps: NDArray[np.float32] = np.stack([(second - first) / sums, sums])
+    return gaps
