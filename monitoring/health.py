@@ -46,6 +46,7 @@ class Health:
         self._ready = dict.fromkeys(awaits, False)
         self._waits: dict[str, str] = {}
         self._problems: dict[str, str] = {}
+        self._described: dict[str, Callable[[], Detail]] = {}
 
     def expect(self, name: str, within: float, reason: str = "") -> None:
         """Require a `beat` of the loop `name` every `within` seconds from now on; `reason` explains a missing one."""
@@ -114,6 +115,20 @@ class Health:
             else:
                 self._problems[what] = why
 
+    def describe(self, name: str, detail: Callable[[], Detail]) -> None:
+        """Show under `readiness` what does not decide it: `detail` is called for every look.
+
+        Examples
+        --------
+        >>> health = Health()
+        >>> health.set_ready("server")
+        >>> health.describe("indexes", lambda: {"challenger": {"ready": False}})
+        >>> health.readiness()
+        (True, {'server': True, 'indexes': {'challenger': {'ready': False}}})
+        """
+        with self._lock:
+            self._described[name] = detail
+
     def liveness(self) -> tuple[bool, Detail]:
         """Return whether every expected loop had a heartbeat in time, and the time since each one's last."""
         with self._lock:
@@ -130,7 +145,9 @@ class Health:
         with self._lock:
             parts, waits = dict(self._ready), {"waits": dict(self._waits)} if self._waits else {}
             problems = {"problems": dict(self._problems)} if self._problems else {}
-        return bool(parts) and all(parts.values()) and not (waits or problems), parts | waits | problems
+            described = dict(self._described)
+        ready = bool(parts) and all(parts.values()) and not (waits or problems)
+        return ready, parts | waits | problems | {name: detail() for name, detail in described.items()}
 
 
 def _loop_detail(silent: float, within: float, reason: str) -> Detail:

@@ -13,6 +13,7 @@ from hsnn.monitoring.duration import Duration
 from hsnn.monitoring.section import Section
 from hsnn.serving.limits import RetrievalLimits
 from hsnn.serving.schema import RetrievalMode
+from hsnn.streaming.redis.keys import LONGEST_PREFIX, PREFIX_PATTERN
 
 # Most that shares of arms miss 1 by: they are decimal fractions, whose sums are rounded.
 _ROUNDING = 1e-9
@@ -56,6 +57,12 @@ class ArmConfig(Section):
     shadow: float = Field(
         0.0, ge=0, le=1, description="share of the other users' requests that it answers, too, unseen, to be compared"
     )
+    prefix: str | None = Field(
+        None,
+        pattern=PREFIX_PATTERN,
+        max_length=LONGEST_PREFIX,
+        description="redis.prefix of another loop on this Redis, whose index answers in place of the server's own",
+    )
     mode: RetrievalMode | None = Field(None, description="mode in place of beam")
     beam: int | None = Field(None, ge=1, description="nodes opened per request")
     budget: int | None = Field(None, ge=1, description="items scored per request")
@@ -67,9 +74,20 @@ class ExperimentConfig(Section):
     name: str = Field("", max_length=64, description="draws the groups: another name, other groups")
     arms: dict[str, ArmConfig] = Field(
         {},
-        description="ways to answer by name, each a table with share (of the users), mode, beam, budget, and shadow "
-        "(the share of the other users' requests that it answers unseen); none: no experiment",
+        description="ways to answer by name, each a table with share (of the users), mode, beam, budget, prefix (that "
+        "of another loop, whose index answers), and shadow (the share of the other users' requests that it answers "
+        "unseen); none: no experiment",
     )
+    stale_after: Duration = Field(
+        600.0,
+        gt=0,
+        description="an arm's index that stands still for so long while the server's own goes on is replaced by it",
+    )
+
+    @property
+    def prefixes(self) -> list[str]:
+        """Prefixes of the other indexes that arms name."""
+        return sorted({arm.prefix for arm in self.arms.values() if arm.prefix is not None})
 
     @model_validator(mode="after")
     def _everybody_is_in_one_arm(self) -> ExperimentConfig:

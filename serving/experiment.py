@@ -32,6 +32,8 @@ class Arm(NamedTuple):
     mode : RetrievalMode or None
         In place of ``beam``.
     limits : RetrievalLimits
+    prefix : str
+        First part of the names of the keys of the index that answers; empty for the server's own.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Arm(NamedTuple):
     shadow: float
     mode: RetrievalMode | None
     limits: RetrievalLimits
+    prefix: str = ""
 
     def request(self, request: Request) -> Request:
         """Return a request of an experiment as this arm carries it out."""
@@ -48,7 +51,7 @@ class Arm(NamedTuple):
 class Experiment:
     """Chooses how a request is answered: by a hash of its user, so that a user always has the same arm.
 
-    Requests that name another mode than ``beam`` belong to no arm.
+    Requests that name another mode than ``beam``, or an index, belong to no arm.
 
     Parameters
     ----------
@@ -77,17 +80,38 @@ class Experiment:
                 shadow=arm.shadow,
                 mode=arm.mode,
                 limits=limits._replace(beam=arm.beam or limits.beam, budget=arm.budget or limits.budget),
+                prefix=arm.prefix or "",
             )
             for name, arm in config.arms.items()
         ]
         self._ends = list(accumulate(arm.share for arm in self._arms))
         self._has_shadows = any(arm.shadow for arm in self._arms)
+        self._has_indexes = any(arm.prefix for arm in self._arms)
 
     def arm_of(self, request: Request) -> Arm:
         """Return the arm that answers a request."""
+        if request.index is not None:
+            return self._none._replace(prefix=request.index)
         if not self._arms or request.mode != RetrievalMode.BEAM:
             return self._none
-        place = _uniform(self._name, request.user)
+        return self._arm_of_user(request.user)
+
+    def arm_of_user(self, user: Id | None, index: str | None = None) -> Arm:
+        """Return the arm whose index answers what is no request for items: that of the `index` named, or of the user.
+
+        Examples
+        --------
+        >>> arms = {"own": {"share": 0.5}, "other": {"share": 0.5, "prefix": "challenger"}}
+        >>> experiment = Experiment(ExperimentConfig.model_validate({"name": "two", "arms": arms}), RetrievalLimits())
+        >>> [experiment.arm_of_user(user).prefix for user in ("u0", "u1", None)]
+        ['', 'challenger', '']
+        """
+        if index is not None:
+            return self._none._replace(prefix=index)
+        return self._none if user is None or not self._has_indexes else self._arm_of_user(user)
+
+    def _arm_of_user(self, user: Id) -> Arm:
+        place = _uniform(self._name, user)
         for arm, end in zip(self._arms, self._ends, strict=True):
             if place < end:
                 return arm
@@ -102,7 +126,7 @@ class Experiment:
 
     def shadows_of(self, request: Request, call: str) -> list[Arm]:
         """Return the arms that answer a request unseen; `call`, the id of the call, draws them."""
-        if not self._has_shadows or request.mode != RetrievalMode.BEAM:
+        if not self._has_shadows or request.mode != RetrievalMode.BEAM or request.index is not None:
             return []
         own = self.arm_of(request)
         return [

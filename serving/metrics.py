@@ -97,6 +97,33 @@ class ServingMetrics:
             ["arm", "reason"],
             registry=registry,
         )
+        self.arm_fallbacks = Counter(
+            "hsnn_arm_fallbacks_total",
+            "Answers of the server's own index in place of an arm's, which is missing or stale.",
+            ["arm", "reason"],
+            registry=registry,
+        )
+        self.arm_version = Gauge(
+            "hsnn_arm_index_version",
+            "Version of the index of another loop that answers for an arm.",
+            ["index"],
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self.arm_items = Gauge(
+            "hsnn_arm_index_items",
+            "Retrievable items of the index of another loop.",
+            ["index"],
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self.arm_watermark = Gauge(
+            "hsnn_arm_index_watermark_seconds",
+            "Event time up to which states of the index of another loop are known.",
+            ["index"],
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
         self.ingested = Counter(
             "hsnn_ingested_events_total", "Events over HTTP that are in the log.", ["topic"], registry=registry
         )

@@ -142,6 +142,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     echo : whether the answer has the query as it was carried out, defaults filled in
     explain : whether the answer says why each item is in it
     why_not : ids of items; the answer says where each fell out
+    index : prefix of the index that answers, of those that the server follows; the query then belongs to no arm
     """
 
     k: Annotated[int, Meta(ge=1)] | None = None
@@ -156,6 +157,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     echo: bool = False
     explain: bool = False
     why_not: Annotated[list[Id], Meta(max_length=20)] = []
+    index: str | None = None
 
 
 class Request(Query, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -289,6 +291,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stats
     recommendation_id : opaque and unique; events that result from this answer name it. Given by the server only
     arm : that of the server's experiment which answered, if there is one
+    index : prefix of the index that answered, where the server follows several
     features : of each item, those of the query's `fields` that it has
     propensities : of each item, its probability of being drawn at its place, given those before it
     query : the query as it was carried out
@@ -303,6 +306,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stats: AnswerStats
     recommendation_id: str = ""
     arm: str = ""
+    index: str = ""
     features: list[dict[str, Feature]] | None = None
     propensities: list[float] | None = None
     query: dict[str, Any] | None = None

@@ -57,7 +57,7 @@ class Writable(Protocol):
         """Encode part by part, in pieces."""
 
 
-def chunk_key(snapshot: int, number: int) -> str:
+def chunk_key(snapshot: int, number: int, prefix: str | None = None) -> str:
     """Name a chunk.
 
     Examples
@@ -65,7 +65,7 @@ def chunk_key(snapshot: int, number: int) -> str:
     >>> chunk_key(7, 0), chunk_key(7, 17)
     ('hsnn:{0}:chunk:7:0', 'hsnn:{1.73}:chunk:7:17')
     """
-    return key("chunk", snapshot, number, shard=number % _SLOTS)
+    return key("chunk", snapshot, number, shard=number % _SLOTS, prefix=prefix)
 
 
 def write_snapshot(redis: Redis, snapshot: Writable) -> None:
@@ -84,8 +84,10 @@ def write_snapshot(redis: Redis, snapshot: Writable) -> None:
     redis.hset(key("snapshot", number), mapping=fields)
 
 
-def read_snapshot(redis: Redis, head: Mapping[bytes, bytes]) -> Snapshot:
+def read_snapshot(redis: Redis, head: Mapping[bytes, bytes], prefix: str | None = None) -> Snapshot:
     """Read a snapshot chunk by chunk; `head` is its hash or that of a version, of this layout or the one before.
+
+    `prefix` is as `hsnn.streaming.redis.keys.key` takes it.
 
     Raises
     ------
@@ -95,11 +97,11 @@ def read_snapshot(redis: Redis, head: Mapping[bytes, bytes]) -> Snapshot:
     if _DIRECTORY not in head:
         return Snapshot.decode(head)
     number = msgspec.json.decode(head[_MANIFEST], type=SnapshotManifest).snapshot
-    directory = _directory(head)
     files: dict[str, BinaryIO] = {}
     first = 0
-    for part, chunks in directory.parts.items():
-        files[part] = io.BufferedReader(_ChunkFile(_chunks(redis, number, first, chunks)))
+    for part, chunks in _directory(head).parts.items():
+        names = [chunk_key(number, each, prefix) for each in range(first, first + len(chunks))]
+        files[part] = io.BufferedReader(_ChunkFile(_chunks(redis, names, chunks)))
         first += len(chunks)
     return Snapshot.from_parts(head[_MANIFEST], files)
 
@@ -176,14 +178,13 @@ def _directory(head: Mapping[bytes, bytes]) -> ChunkDirectory:
     return directory
 
 
-def _chunks(redis: Redis, snapshot: int, first: int, expected: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+def _chunks(redis: Redis, names: Iterable[str], expected: Iterable[tuple[int, int]]) -> Iterator[bytes]:
     """Load chunks, one after the other."""
-    for number, (size, checksum) in enumerate(expected, first):
-        name = chunk_key(snapshot, number)
+    for name, (size, checksum) in zip(names, expected, strict=True):
         chunk: Any = redis.get(name)
         if chunk is None or len(chunk) != size or zlib.crc32(chunk) != checksum:
             state = "is missing" if chunk is None else "is damaged"
-            raise SnapshotDamagedError(f"{name} {state}, so snapshot {snapshot} cannot be read; the next one can")
+            raise SnapshotDamagedError(f"{name} {state}, so its snapshot cannot be read; the next one can")
         yield chunk
 
 

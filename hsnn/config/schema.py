@@ -16,7 +16,7 @@ from hsnn.monitoring.section import Section
 from hsnn.serving.config import ServingConfig
 from hsnn.streaming.config import StreamingConfig, log_schemes
 from hsnn.streaming.redis.client import URL_SCHEMES
-from hsnn.streaming.redis.keys import DEFAULT_PREFIX
+from hsnn.streaming.redis.keys import DEFAULT_PREFIX, LONGEST_PREFIX, PREFIX_PATTERN
 from hsnn.trainer.config.model import TrainerConfig
 
 
@@ -31,8 +31,8 @@ class RedisConfig(Section):
 
     prefix: str = Field(
         DEFAULT_PREFIX,
-        pattern=r"^[A-Za-z0-9_.-]+$",
-        max_length=64,
+        pattern=PREFIX_PATTERN,
+        max_length=LONGEST_PREFIX,
         description="first part of the names of all keys; several catalogues on one Redis have one each, and topics, "
         "group, checkpoints and ports of their own",
     )
@@ -89,6 +89,16 @@ class Config(BaseSettings):
                 f"trainer.model.tasks is {list(learned)}, but streaming.tasks, by which impressions are joined, is "
                 f"{list(joined)}; make them the same"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _arms_name_other_indexes(self) -> Self:
+        for name, arm in self.serving.experiment.arms.items():
+            if arm.prefix == self.redis.prefix:
+                raise ValueError(
+                    f"serving.experiment.arms.{name}.prefix is {arm.prefix!r}, as redis.prefix is: leave it out to "
+                    "answer from the server's own index, or name the prefix of another loop"
+                )
         return self
 
     def digest(self) -> str:

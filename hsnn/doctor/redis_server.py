@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from hsnn.config.masking import mask_address
 from hsnn.config.schema import Config
+from hsnn.doctor.arm_indexes import check_arm_indexes
 from hsnn.doctor.finding import Finding
 from hsnn.doctor.owners import check_owners
 from hsnn.streaming.redis.client import Redis, connect, server_infos
@@ -38,6 +39,7 @@ def check_redis_server(config: Config) -> Iterator[Finding]:
         yield check_persistence(infos, _saves(client), holds_log=log_here)
         yield check_clock(-seconds_ahead(client))
         yield check_owners(client, config.trainer.checkpoint_dir)
+        yield from check_arm_indexes(client, config)
     finally:
         client.close()
 

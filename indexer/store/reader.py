@@ -52,16 +52,18 @@ class IndexReader:
     ----------
     redis
         A client whose values are bytes.
+    prefix
+        First part of the names of the keys; None: that of this process.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        self.redis = redis
+    def __init__(self, redis: Redis, prefix: str | None = None) -> None:
+        self.redis, self.prefix = redis, prefix
         self._shards: dict[int, tuple[int, ...]] = {}
         self._damaged = damaged_leaves()
 
     def key(self, *parts: str | int) -> str:
         """Name a key that exists once, in shard 0."""
-        return key(*parts)
+        return key(*parts, prefix=self.prefix)
 
     def shards(self, number: int) -> list[VersionShard]:
         """List the shards of a version; of a version that does not exist, shard 0."""
@@ -69,8 +71,8 @@ class IndexReader:
             try:
                 self._shards[number] = self.manifest(number).shards
             except VersionNotFoundError:
-                return version_shards(number, (0,))
-        return version_shards(number, self._shards[number])
+                return version_shards(number, (0,), self.prefix)
+        return version_shards(number, self._shards[number], self.prefix)
 
     def current(self) -> int | None:
         """Return the version that readers use now; None before the first one."""
@@ -125,7 +127,7 @@ class IndexReader:
         self._shards[number] = manifest.shards
         width = self._complete_width(manifest)
         try:
-            snapshot = read_snapshot(self.redis, fields)
+            snapshot = read_snapshot(self.redis, fields, self.prefix)
         except SnapshotDamagedError as error:
             raise VersionNotFoundError(f"version {number} cannot be loaded: {error}") from error
         read = self._vectors(manifest, width) if vectors else np.zeros((0, 0), np.float32)
@@ -200,14 +202,14 @@ class IndexReader:
 
     def _complete_width(self, manifest: VersionManifest) -> int:
         """Return the width W of a version's vectors, once all its shards are known to be there."""
-        widths = [self.width(shard) for shard in version_shards(manifest.version, manifest.shards)]
+        widths = [self.width(shard) for shard in version_shards(manifest.version, manifest.shards, self.prefix)]
         if None in widths:
             raise self._not_found(manifest.version)
         return widths[0] or 0
 
     def _vectors(self, manifest: VersionManifest, width: int) -> NDArray[np.float32]:
         """Read the vectors (rows, W) of a version from the leaves of all shards."""
-        shards = version_shards(manifest.version, manifest.shards)
+        shards = version_shards(manifest.version, manifest.shards, self.prefix)
         leaves = (records for shard in shards for records in self._checked_leaves(shard, manifest, width))
         vectors = posting_lists.vectors_by_row(leaves, manifest.rows, width)
         if not self.redis.hexists(self.key("version", manifest.version), _MANIFEST):

@@ -22,6 +22,8 @@ UNINDEXED_LEAF = "rest"
 class VersionShard(NamedTuple):
     """Names of the keys of version `number` in `shard`; all of them lie in one slot of a Redis Cluster.
 
+    `prefix` is as `hsnn.streaming.redis.keys.key` takes it.
+
     Examples
     --------
     >>> shard = VersionShard(7, 2)
@@ -31,31 +33,32 @@ class VersionShard(NamedTuple):
 
     number: int
     shard: int
+    prefix: str | None = None
 
     @property
     def header(self) -> str:
         """Hash of node count, vector width and last sequence number; written first, removed last."""
-        return key("part", self.number, shard=self.shard)
+        return key("part", self.number, shard=self.shard, prefix=self.prefix)
 
     @property
     def item_map(self) -> str:
         """Hash of item id -> leaf and slot."""
-        return key("items", self.number, shard=self.shard)
+        return key("items", self.number, shard=self.shard, prefix=self.prefix)
 
     @property
     def expiry_set(self) -> str:
         """Sorted set of the items that expire, by time of expiry."""
-        return key("expiry", self.number, shard=self.shard)
+        return key("expiry", self.number, shard=self.shard, prefix=self.prefix)
 
     @property
     def delta_stream(self) -> str:
         """Stream of the changes since the version was written."""
-        return key("deltas", self.number, shard=self.shard)
+        return key("deltas", self.number, shard=self.shard, prefix=self.prefix)
 
     @property
     def leaf_prefix(self) -> str:
         """Common prefix of the names of all leaves, without the colon."""
-        return key("leaf", self.number, shard=self.shard)
+        return key("leaf", self.number, shard=self.shard, prefix=self.prefix)
 
     def leaf_key(self, node: int | str) -> str:
         """Name the posting list of a leaf."""
@@ -66,9 +69,9 @@ class VersionShard(NamedTuple):
         return [self.leaf_key(node) for node in (*range(nodes), UNINDEXED_LEAF)]
 
 
-def version_shards(number: int, shards: Sequence[int]) -> list[VersionShard]:
+def version_shards(number: int, shards: Sequence[int], prefix: str | None = None) -> list[VersionShard]:
     """Make the `VersionShard` of version `number` for each of `shards`."""
-    return [VersionShard(number, shard) for shard in shards]
+    return [VersionShard(number, shard, prefix) for shard in shards]
 
 
 def shard_of(item: str, shards: int) -> int:

@@ -33,7 +33,7 @@ from hsnn.serving.api.problems import STATUS, problem, problem_of, shortened
 from hsnn.serving.api.request_log import RequestLog, mode_of
 from hsnn.serving.api.shadows import Shadows
 from hsnn.serving.config import Scope, ServingConfig
-from hsnn.serving.errors import ConsoleError, RequestError
+from hsnn.serving.errors import ConsoleError, NotReadyError, RequestError
 from hsnn.serving.experiment import Arm, Experiment
 from hsnn.serving.limits import Deadline
 from hsnn.serving.metrics import ServingMetrics
@@ -58,6 +58,7 @@ from hsnn.serving.search.inspection import (
 from hsnn.serving.search.queries import as_request
 from hsnn.serving.search.retrieval import retrieve, retrieve_plain
 from hsnn.serving.search.similar import similar
+from hsnn.serving.sync.indexes import AnsweringIndex, Indexes
 from hsnn.streaming.schema.events import Event
 
 _log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Api:
         Checks the tokens of callers of ``/v1``; None: no token is needed.
     freshness
         Seconds from sending to retrievable by item, as the follower records them.
+    indexes
+        What answers for the arms of the experiment; None: the mirror.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Api:
         metrics: ServingMetrics,
         access: Access | None = None,
         freshness: Mapping[str, float] | None = None,
+        indexes: Indexes | None = None,
     ) -> None:
         self._mirror, self._config, self._metrics = mirror, config, metrics
         self.access = access or Access({})
@@ -109,7 +113,7 @@ class Api:
         # Small requests must not wait behind large ones, so each kind has a thread.
         self._quick, self._slow = Lane("quick calls", _MOST_WAITING), Lane("slow calls", _MOST_WAITING)
         self.request_log = RequestLog(config.answer_log, metrics.unlogged.inc) if config.answer_log else None
-        self._experiment = Experiment(config.experiment, config.limits)
+        self._experiment, self._indexes = Experiment(config.experiment, config.limits), indexes or Indexes(mirror)
         self._shadows = Shadows(self._experiment, self._retrieve_one, self._record_shadow, metrics)
 
     async def retrieve(self, request: Request) -> bytes:
@@ -153,7 +157,8 @@ class Api:
         """``GET /v1/users/{id}``: history and past items of one user."""
         self._admit(request)
         name = request.path_params["user"]
-        user = await self._quick.run(lambda: describe_user(self._mirror, name), self._config.deadline)
+        mirror = self._indexes.of(self._experiment.arm_of_user(name)).mirror
+        user = await self._quick.run(lambda: describe_user(mirror, name), self._config.deadline)
         return msgspec.json.encode(user)
 
     async def openapi(self, request: Request) -> bytes:
@@ -186,11 +191,12 @@ class Api:
         if isinstance(parsed, schema.Request):
             arm = self._experiment.arm_of(parsed)
             carried_out = arm.request(parsed)
+            index = self._indexes.of(arm)
             # The engine takes a fraction of the time that handing a call to another thread and back does.
-            if self._mirror.never_waits and self._mirror.warm:
-                plain = retrieve_plain(self._mirror, carried_out, arm.limits)
+            if index.mirror.never_waits and index.mirror.warm:
+                plain = retrieve_plain(index.mirror, carried_out, arm.limits)
                 if plain is not None:
-                    return msgspec.json.encode(self._of_arm(arm, [parsed], [plain])[0])
+                    return msgspec.json.encode(self._of_arm(arm, index, [parsed], [plain])[0])
         is_slow = getattr(carried_out, "mode", None) in _SLOW_MODES or parsed.explain or parsed.why_not
         lane = self._slow if is_slow else self._quick
         return await lane.run(lambda: answer(parsed, deadline), deadline.seconds)
@@ -204,8 +210,10 @@ class Api:
         return msgspec.json.encode(self._answer([request], deadline)[0])
 
     def _similar(self, request: SimilarRequest, deadline: Deadline) -> bytes:  # noqa: ARG002 - one search, no chunks
-        answer = similar(self._mirror, request, self._config.limits, seed=_seed())
-        return msgspec.json.encode(self._recorded([request], [answer])[0])
+        arm = self._experiment.arm_of_user(request.user, request.index)
+        index = self._indexes.of(arm)
+        answer = similar(index.mirror, request, self._config.limits, seed=_seed())
+        return msgspec.json.encode(self._recorded(arm, index, [request], [answer])[0])
 
     def _many(self, body: bytearray, deadline: Deadline) -> tuple[bytes, int]:
         """Answer the queries of a body; return the encoded answers and their number."""
@@ -218,27 +226,39 @@ class Api:
         """Answer requests, each as its arm does; count and log them."""
         answers: dict[int, Answer] = {}
         for arm, places in self._experiment.groups(requests).items():
-            own = [requests[place] for place in places]
-            found = retrieve(
-                self._mirror, [arm.request(request) for request in own], arm.limits, deadline, seed=_seed()
-            )
-            answers.update(zip(places, self._of_arm(arm, own, found), strict=True))
+            own, index = [requests[place] for place in places], self._indexes.of(arm)
+            asked = [arm.request(request) for request in own]
+            found = retrieve(index.mirror, asked, arm.limits, deadline, seed=_seed())
+            answers.update(zip(places, self._of_arm(arm, index, own, found), strict=True))
         return [answers[place] for place in range(len(requests))]
 
-    def _of_arm(self, arm: Arm, requests: Sequence[schema.Request], answers: Sequence[Answer]) -> list[Answer]:
+    def _of_arm(
+        self, arm: Arm, index: AnsweringIndex, requests: Sequence[schema.Request], answers: Sequence[Answer]
+    ) -> list[Answer]:
         """Name the arm in its answers; count and log them, and let shadows follow."""
         if not arm.name:
-            return self._recorded(requests, answers)
+            return self._recorded(arm, index, requests, answers)
         asked = [arm.request(request) for request in requests]
-        given = self._recorded(asked, [msgspec.structs.replace(answer, arm=arm.name) for answer in answers])
+        named = [msgspec.structs.replace(answer, arm=arm.name) for answer in answers]
+        given = self._recorded(arm, index, asked, named)
         for answer in given:
             self._metrics.arm_seconds.labels(arm.name, "served").observe(answer.stats.took_ms / 1000)
         self._shadows.follow(requests, given)
         return given
 
     def _retrieve_one(self, arm: Arm, request: schema.Request) -> Answer:
-        """Answer one request as an arm does."""
-        return retrieve(self._mirror, [arm.request(request)], arm.limits, seed=_seed())[0]
+        """Answer one request as an arm does.
+
+        Raises
+        ------
+        NotReadyError
+            The arm's index cannot answer.
+        """
+        index = self._indexes.of(arm)
+        if index.fallback:
+            raise NotReadyError(f"the index {arm.prefix!r} is {index.fallback}")
+        answer = retrieve(index.mirror, [arm.request(request)], arm.limits, seed=_seed())[0]
+        return msgspec.structs.replace(answer, index=index.prefix)
 
     def _record_shadow(self, arm: Arm, request: schema.Request, answer: Answer) -> None:
         """Log an answer that nobody saw."""
@@ -246,10 +266,17 @@ class Api:
             unseen = msgspec.structs.replace(answer, arm=arm.name)
             self.request_log.append([(arm.request(request), unseen)], shadow=True)
 
-    def _recorded(self, requests: Sequence[Query], answers: Sequence[Answer]) -> list[Answer]:
-        """Give ids to answers, count and log them."""
+    def _recorded(
+        self, arm: Arm, index: AnsweringIndex, requests: Sequence[Query], answers: Sequence[Answer]
+    ) -> list[Answer]:
+        """Give ids to answers and name their index, count and log them."""
         metrics = self._metrics
-        named = [msgspec.structs.replace(answer, recommendation_id=uuid.uuid4().hex) for answer in answers]
+        if index.fallback:
+            metrics.arm_fallbacks.labels(arm.name, index.fallback).inc(len(answers))
+        named = [
+            msgspec.structs.replace(answer, recommendation_id=uuid.uuid4().hex, index=index.prefix)
+            for answer in answers
+        ]
         for request, answer in zip(requests, named, strict=True):
             mode = mode_of(request)
             metrics.request_scored_of(mode).observe(answer.stats.scored)
@@ -400,7 +427,7 @@ def _add_health(app: FastAPI, health: Health, metrics: ServingMetrics) -> None:
 
     @app.api_route(READY, methods=["GET", "HEAD"], include_in_schema=False)
     async def ready() -> Response:
-        """Whether a version is loaded and warmed up."""
+        """Whether a version is loaded and warmed up, and what arms answer from."""
         ok, detail = health.readiness()
         return _json(200 if ok else 503, {"ok": ok, "detail": detail})
 

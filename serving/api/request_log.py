@@ -31,7 +31,8 @@ class RequestLog:
     """Appends ``{"t", "request", "recommendation_id", "user", "mode", "as_of", "version", "items"}``, `t` in wall ms.
 
     A line of an answer that was drawn has ``propensities``, too; one of an experiment has ``arm``, and ``shadow``,
-    which is true if nobody saw the answer; one without a user has an empty one.
+    which is true if nobody saw the answer; one of a server with several indexes has ``index``; one without a user has
+    an empty one.
 
     Parameters
     ----------
@@ -68,6 +69,7 @@ class RequestLog:
                 }
                 | ({} if answer.propensities is None else {"propensities": answer.propensities})
                 | ({"arm": answer.arm, "shadow": shadow} if answer.arm else {})
+                | ({"index": answer.index} if answer.index else {})
             )
             for request, answer in exchanges
         ]

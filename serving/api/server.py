@@ -33,7 +33,10 @@ from hsnn.serving.console.sampler import FigureSampler
 from hsnn.serving.ingest.appender import EventAppender
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.sync.arm_followers import ArmFollowers
+from hsnn.serving.sync.arm_index import ArmIndex
 from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
+from hsnn.serving.sync.indexes import Indexes
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.client import connect
@@ -158,19 +161,23 @@ def serve(process: Standalone, settings: ServerSettings, tokens: Mapping[str, To
     config, streaming = settings.config, settings.streaming
     threadpool_limits(limits=1, user_api="blas")  # requests are answered side by side, each on one core
     shorten_switch_interval()
-    mirror, metrics, health = (
-        Mirror(engine=config.engine and engine_available(), double_buffered=True),
-        process.new_metrics(),
-        process.new_health(),
-    )
+    new_mirror = partial(Mirror, engine=config.engine and engine_available(), double_buffered=True)
+    mirror, metrics, health = new_mirror(), process.new_metrics(), process.new_health()
     health.expect(LOOP, within=settings.stalled_after)
     redis = connect(settings.redis_url)
     following = connect(settings.redis_url, retry_timeouts=False)  # announced ends are obeyed while Redis hangs
     follower = MirrorFollower(following, mirror, metrics, health)
+    stale_after = config.experiment.stale_after
+    others = {
+        prefix: ArmIndex(prefix, mirror, new_mirror(), stale_after=stale_after) for prefix in config.experiment.prefixes
+    }
+    indexes, arm_followers = Indexes(mirror, others), ArmFollowers(others, settings.redis_url, metrics)
+    if others:
+        health.describe("indexes", indexes.details)
     # who can reach a server from another machine, and needs no token, may read only
     open_scopes = frozenset(Scope) if is_loopback(config.host) else {Scope.READ}
     access = Access(tokens, open_scopes=open_scopes, new_bucket=process.new_bucket)
-    api = Api(mirror, config, metrics, access=access, freshness=follower.freshness)
+    api = Api(mirror, config, metrics, access=access, freshness=follower.freshness, indexes=indexes)
     ingest = None
     if streaming is not None:
         appender = EventAppender(partial(open_log, streaming.log), streaming, metrics)
@@ -183,18 +190,21 @@ def serve(process: Standalone, settings: ServerSettings, tokens: Mapping[str, To
         health,
         streaming=streaming or StreamingConfig(),
         indexer=settings.indexer,
+        indexes=indexes.names,
     )
     console_api = ConsoleApi(console, access)
     app = create_app(api, metrics, health, ingest)
     add_console(app, console_api, console, metrics)
     sampler = FigureSampler(redis, mirror, metrics, writes=process.writes_history)
     follower.start()
+    arm_followers.start()
     sampler.start()
     try:
         process.run(uvicorn_config(app, config, metrics), console_api.stop)
     finally:
         sampler.stop()
         follower.stop()
+        arm_followers.stop()
         console_api.close()
         redis.close()
         following.close()

@@ -79,7 +79,9 @@ class Shadows:
             self._metrics.shadow_items.labels(arm.name, "shared").inc(shared)
             self._metrics.shadow_items.labels(arm.name, "other").inc(len(unseen.items) - shared)
             self._record(arm, request, unseen)
-        except (RequestError, NotReadyError) as error:
+        except NotReadyError:  # the index of the arm; who follows it says so once
+            self._metrics.shadows_passed_over.labels(arm.name, "not_ready").inc()
+        except RequestError as error:
             _log.info("the shadow %s cannot answer a request that was answered: %s", arm.name, error)
             self._metrics.shadows_passed_over.labels(arm.name, "refused").inc()
         except Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -90,6 +90,8 @@ class Console:
         Where the dead letters are.
     indexer
         For the lease that a rollback takes.
+    indexes
+        Prefixes of the indexes that answer.
     """
 
     def __init__(
@@ -101,11 +103,12 @@ class Console:
         *,
         streaming: StreamingConfig,
         indexer: IndexerConfig,
+        indexes: Sequence[str] = (),
     ) -> None:
         self._reader, self._mirror = IndexReader(redis), mirror
         self._streaming, self._indexer = streaming, indexer
         self._overview = Overview(self._reader, mirror, metrics, health)
-        self._history = FigureHistory(redis)
+        self._history, self._indexes = FigureHistory(redis), list(indexes)
 
     def now(self) -> dict[str, Any]:
         """Return the document of the page *Now*."""
@@ -123,6 +126,7 @@ class Console:
             ("users", "GET", read, lambda query: catalogue.search_users(mirror, query.parameters.get("q", ""))),
             ("users/{name:path}", "GET", read, lambda query: catalogue.user_history(mirror, query.path["name"])),
             ("features", "GET", read, lambda query: catalogue.describe_features(mirror)),  # noqa: ARG005
+            ("indexes", "GET", read, lambda query: self._indexes),  # noqa: ARG005
             ("index", "GET", read, lambda query: index_view.hierarchy(mirror)),  # noqa: ARG005
             ("nodes/{name}", "GET", read, lambda query: index_view.node_items(mirror, _number(query.path["name"]))),
             ("versions", "GET", read, lambda query: index_view.list_versions(reader)),  # noqa: ARG005

@@ -20,6 +20,7 @@ from hsnn.indexer.store.streams import STREAM_START, StreamEntry, last_id, read_
 from hsnn.monitoring.health import Health
 from hsnn.serving.metrics import ServingMetrics
 from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.sync.index_gauges import IndexGauges
 from hsnn.serving.sync.preload import VersionPreloader
 from hsnn.serving.sync.warm_up import warm_up
 from hsnn.streaming.redis.client import Redis, identity
@@ -69,6 +70,10 @@ class MirrorFollower(Thread):
         Receives a heartbeat for every poll, and readiness.
     quiet
         Tells for how long the stream has been quiet.
+    gauges
+        Show the index; None: as the server's own.
+    prefix
+        First part of the names of its keys; None: that of this process.
 
     Attributes
     ----------
@@ -77,12 +82,21 @@ class MirrorFollower(Thread):
     """
 
     def __init__(
-        self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health, quiet: QuietClock | None = None
+        self,
+        redis: Redis,
+        mirror: Mirror,
+        metrics: ServingMetrics,
+        health: Health,
+        quiet: QuietClock | None = None,
+        *,
+        gauges: IndexGauges | None = None,
+        prefix: str | None = None,
     ) -> None:
-        super().__init__(name=LOOP, daemon=True)
-        self._reader, self._mirror, self._metrics, self._health = IndexReader(redis), mirror, metrics, health
+        super().__init__(name=LOOP if prefix is None else f"{LOOP} of {prefix}", daemon=True)
+        self._reader, self._mirror = IndexReader(redis, prefix), mirror
+        self._metrics, self._gauges, self._health = metrics, gauges or IndexGauges(metrics), health
         self._clock = ClockWatch(redis, metrics.clock_ahead.set)
-        self._preload, self._announced = VersionPreloader(redis), STREAM_START
+        self._preload, self._announced = VersionPreloader(redis, prefix), STREAM_START
         self._version: int | None = None
         self._server = ""
         self._quiet, self._ends_held = quiet or QuietClock(), False
@@ -100,16 +114,16 @@ class MirrorFollower(Thread):
                 backoff.reset()
             except RedisError as error:
                 _log.warning(
-                    "follower: Redis does not answer (%s); answers go on from version %s", error, self._version
+                    "%s: Redis does not answer (%s); answers go on from version %s", self.name, error, self._version
                 )
                 self._server = ""
                 self._obey_ends()
                 backoff.pause()
             except VersionNotFoundError as error:
-                _log.warning("follower: %s", error)
+                _log.warning("%s: %s", self.name, error)
                 backoff.pause()
             except Exception:  # no heartbeat: if this repeats, the liveness check fails
-                _log.exception("follower failed; retrying")
+                _log.exception("%s failed; retrying", self.name)
                 self._server = ""
                 backoff.pause()
                 continue
@@ -145,7 +159,7 @@ class MirrorFollower(Thread):
     def _obey_ends(self) -> None:
         """Go on with announced ends where no events come, or nobody says whether any do."""
         held = self._mirror.obey_ends(self._quiet)
-        self._metrics.expiry_held.set(0 if held is None else held.leaving)
+        self._gauges.show_held(0 if held is None else held.leaving)
         if held is not None and not self._ends_held:
             _log.error("mass_expiry: %d of %d items end at once while no event comes; they are held", *held)
         self._ends_held = held is not None
@@ -172,11 +186,11 @@ class MirrorFollower(Thread):
         self._delta_ids = start | {entry.stream: entry.id for entry in entries}
         for delta in () if first else new_items:
             self._record_freshness(delta)
-        self._metrics.version.set(number)
-        self._metrics.nodes.set(version.manifest.nodes)
+        self._gauges.show_version(number, version.manifest.nodes)
         manifest = version.manifest
         ids = {"version": number, "snapshot": manifest.snapshot, "epoch": manifest.epoch, "events": manifest.events}
-        _log.info("follower: version %d (%d items, epoch %d)", number, manifest.items, manifest.epoch, extra=ids)
+        loaded = f"{self.name}: version {number}"
+        _log.info("%s (%d items, epoch %d)", loaded, manifest.items, manifest.epoch, extra=ids)
         self._health.set_ready(VERSION)
         self._update_gauges()
         if first:
@@ -191,7 +205,7 @@ class MirrorFollower(Thread):
             warm_up(self._mirror)
         finally:
             self._health.set_waiting(WARM, None)
-        _log.info("follower: warmed up in %.1f s", time.monotonic() - began)
+        _log.info("%s: warmed up in %.1f s", self.name, time.monotonic() - began)
         self._health.set_ready(WARM)
 
     def _catch_up(self) -> None:
@@ -260,7 +274,7 @@ class MirrorFollower(Thread):
 
     def _record_freshness(self, delta: Delta) -> None:
         seconds = max(time.time() - delta.sent_at / 1000, 0.0)
-        self._metrics.freshness.observe(seconds)
+        self._gauges.observe_freshness(seconds)
         self.freshness[delta.item] = seconds
         if len(self.freshness) > _FRESHNESS_ITEMS:
             self.freshness.popitem(last=False)
@@ -270,9 +284,7 @@ class MirrorFollower(Thread):
             state = self._mirror.state
             state.alive()
             watermark, corpus, index_share = state.watermark, state.corpus, state.index_share
-        self._metrics.watermark.set(watermark / 1000)
-        self._metrics.items.set(corpus)
-        self._metrics.index_share.set(index_share)
+        self._gauges.show_state(watermark, corpus, index_share)
 
 
 def _is_new_item(delta: Delta) -> bool:

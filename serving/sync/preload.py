@@ -21,15 +21,17 @@ class VersionPreloader:
     ----------
     redis
         A client whose values are bytes.
+    prefix
+        Of the index, as `hsnn.indexer.store.reader.IndexReader` takes it.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, prefix: str | None = None) -> None:
+        self._redis, self._prefix = redis, prefix
         self._loading: _LoadThread | None = None
 
     def start(self, number: int) -> None:
         """Start to load a version; one that was loaded before is discarded."""
-        self._loading = _LoadThread(IndexReader(self._redis), number)
+        self._loading = _LoadThread(IndexReader(self._redis, self._prefix), number)
         self._loading.start()
 
     def pop(self, number: int) -> Version | None:

@@ -13,6 +13,9 @@ LAYOUT = 3
 DEFAULT_PREFIX = "hsnn"
 """First part of all names, unless `use_prefix` sets another."""
 
+PREFIX_PATTERN, LONGEST_PREFIX = r"^[A-Za-z0-9_.-]+$", 64
+"""What a prefix consists of, and the most characters that it has."""
+
 # Hash slots of a Redis Cluster; its nodes hold ranges of them.
 _SLOTS = 16_384
 
@@ -36,15 +39,15 @@ def key_prefix() -> str:
     return _prefix
 
 
-def key(*parts: str | int, shard: int = 0) -> str:
-    """Build the name of a key from its parts.
+def key(*parts: str | int, shard: int = 0, prefix: str | None = None) -> str:
+    """Build the name of a key from its parts; `prefix` is that of another catalogue than this process's.
 
     Examples
     --------
-    >>> key("version", 7)
-    'hsnn:{0}:version:7'
+    >>> key("version", 7), key("current", prefix="challenger")
+    ('hsnn:{0}:version:7', 'challenger:{0}:current')
     """
-    return ":".join((f"{_prefix}:{{{shard_tag(shard)}}}", *map(str, parts)))
+    return ":".join((f"{_prefix if prefix is None else prefix}:{{{shard_tag(shard)}}}", *map(str, parts)))
 
 
 @cache

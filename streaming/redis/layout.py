@@ -10,12 +10,12 @@ from hsnn.streaming.redis.client import Redis
 from hsnn.streaming.redis.keys import LAYOUT, key, key_prefix, shard_tag
 
 
-def read_layout(client: Redis) -> int | None:
-    """Read the number of the layout; None where there is nothing. Layout 1 has no number."""
-    stored: Any = client.get(key("layout"))
+def read_layout(client: Redis, prefix: str | None = None) -> int | None:
+    """Read the number of the layout, as `key` takes a `prefix`; None where there is nothing. Layout 1 has no number."""
+    stored: Any = client.get(key("layout", prefix=prefix))
     if stored is not None:
         return int(stored)
-    return 1 if client.exists(key("epoch")) else None
+    return 1 if client.exists(key("epoch", prefix=prefix)) else None
 
 
 def check_layout(client: Redis) -> None:

@@ -63,6 +63,24 @@ def test_requests_that_name_a_mode_and_servers_without_arms_have_none():
     assert Experiment(ExperimentConfig(), RetrievalLimits()).arm_of(Request(user="u")).name == ""
 
 
+def test_an_index_is_that_of_the_users_arm_unless_one_is_named():
+    chosen = experiment(own={"share": 0.5}, other={"share": 0.5, "prefix": "challenger", "shadow": 1, "budget": 50})
+    arms = {user: chosen.arm_of(Request(user=user)) for user in USERS[:50]}
+    assert {arm.prefix for arm in arms.values()} == {"", "challenger"}
+    for user, arm in arms.items():
+        assert chosen.arm_of_user(user) == arm
+        named = chosen.arm_of(Request(user=user, index="challenger"))
+        assert (named.name, named.prefix, named.limits.budget) == ("", "challenger", 200)
+        assert chosen.arm_of_user(user, "hsnn").prefix == "hsnn"
+        assert chosen.shadows_of(Request(user=user, index="hsnn"), "call") == []
+        assert chosen.arm_of(Request(user=user, mode="popularity")).prefix == ""
+    assert chosen.arm_of_user(None).prefix == ""
+
+
+def test_without_other_indexes_no_user_has_one():
+    assert experiment(a={"share": 1, "budget": 50}).arm_of_user("u").name == ""
+
+
 def test_requests_are_grouped_by_arm_in_their_order():
     chosen = experiment(a={"share": 0.5}, b={"share": 0.5})
     requests = [Request(user=user) for user in USERS[:50]]
@@ -90,6 +108,8 @@ def test_a_shadow_answers_its_share_of_the_other_users_requests():
         ({"arms": {"a": {"share": 1}}}, "needs a name"),
         ({"name": "x", "arms": {"a": {"share": 2}}}, "less than or equal to 1"),
         ({"name": "x", "arms": {"a": {"share": 1, "mode": "beams"}}}, "mode"),
+        ({"name": "x", "arms": {"a": {"share": 1, "prefix": ""}}}, "prefix"),
+        ({"name": "x", "arms": {"a": {"share": 1, "prefix": "a:b"}}}, "prefix"),
     ],
 )
 def test_experiments_that_cannot_be_are_refused(given, text):

@@ -81,7 +81,7 @@ def test_a_damaged_chunk_is_named(redis_client, small, damage):
         redis_client.set(name, redis_client.get(name)[:-1])
     else:
         redis_client.setrange(name, 17, b"?")
-    with pytest.raises(SnapshotDamagedError, match=r"chunk:7:4 is (missing|damaged), so snapshot 7"):
+    with pytest.raises(SnapshotDamagedError, match=r"chunk:7:4 is (missing|damaged), so its snapshot"):
         read_snapshot(redis_client, redis_client.hgetall(key("snapshot", 7)))
 
 

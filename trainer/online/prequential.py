@@ -17,6 +17,7 @@ import httpx
 import msgspec
 import numpy as np
 
+from hsnn.streaming.redis.keys import key_prefix
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.errors import TokenError
 from hsnn.trainer.metrics import QUERIES, RECALL
@@ -164,6 +165,7 @@ class LivePrequential:
             "history": [[names[row], int(time)] for row, time in zip(rows, times, strict=True)],
             "context": prepared.contexts[index],
             "as_of": int(prepared.ts[index]),
+            "index": key_prefix(),  # of this loop, whatever arm the user is in
         }
 
     def _post(self, queries: list[dict[str, Any]]) -> dict[str, list[_Answer]]:

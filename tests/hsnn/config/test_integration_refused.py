@@ -29,6 +29,7 @@ POSITIVE_DURATIONS = {
     "indexer.job_timeout",
     "indexer.lease_ttl",
     "serving.deadline",
+    "serving.experiment.stale_after",
     "indexer.rebalance_interval",
     "indexer.rebalance_pause",
     "indexer.refresh_sweep",

@@ -144,3 +144,11 @@ def test_the_number_of_the_format_is_read_and_a_newer_one_refused(tmp_path: Path
     for number, text in (("2", "a newer release has written it"), ('"1"', "not the number of a format")):
         with pytest.raises(ConfigError, match=text):
             load(write_config(tmp_path, f"format = {number}\n"))
+
+
+def test_an_arm_with_the_prefix_of_the_server_itself_is_refused() -> None:
+    arms = '{"own": {"share": 1}, "same": {"prefix": "shop-b"}}'
+    overrides = ["redis.prefix=shop-b", "serving.experiment.name=x", f"serving.experiment.arms={arms}"]
+    with pytest.raises(ConfigError, match=r"arms\.same\.prefix is 'shop-b', as redis\.prefix is"):
+        load(None, overrides)
+    assert load(None, overrides[1:]).config.serving.experiment.prefixes == ["shop-b"]

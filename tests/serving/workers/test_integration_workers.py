@@ -33,6 +33,7 @@ from hsnn.streaming.log.open import open_log
 from hsnn.streaming.redis.keys import key
 from hsnn.streaming.schema.events import Interaction
 from tests.paths import ROOT
+from tests.serving import challenger
 from tests.serving.server_process import SERVE, ServerProcess
 from tests.waiting import wait_until
 
@@ -129,6 +130,31 @@ def test_workers_share_the_work_answer_alike_and_count_together(served, tmp_path
     lines = [json.loads(line) for line in log.read_bytes().splitlines()]
     assert {line["recommendation_id"] for line in lines} == {answer["recommendation_id"] for answer in answers}
     assert not server.port_file.exists()
+
+
+def test_each_worker_follows_the_index_of_an_arm_beside_the_servers_own(served, redis_client, new_plant, tmp_path):
+    challenger.flip(redis_client, challenger.write(challenger.fill(new_plant()), redis_client))
+    server = served(experiment={"name": "two", "arms": challenger.ARMS})
+    with server.clients(8) as clients:
+        for client in clients:  # of either worker
+
+            def other_answers(client: httpx.Client = client) -> bool:
+                detail = client.get(f"{server.url}/healthz/ready").json()["detail"]
+                return bool(detail["indexes"][challenger.PREFIX]["ready"])
+
+            wait_until(other_answers)
+            given = {user: server.retrieve(client, user=user).json() for user in ("u0", "u1", "u2", "u3")}
+            assert {answer["index"] for answer in given.values()} == {"hsnn", challenger.PREFIX}
+            for user, answer in given.items():
+                cluster = int(user[1:]) + 3 * (answer["index"] == challenger.PREFIX)
+                assert all(item.startswith(f"c{cluster % 6}-") for item in answer["items"])
+    assert server.metric("hsnn_arm_seconds_count", role="served") == 32
+    assert (server.metric("hsnn_index_version"), server.metric("hsnn_arm_index_version", index=challenger.PREFIX)) == (
+        1,
+        1,
+    )
+    assert server.metric("hsnn_arm_fallbacks_total") == 0
+    assert server.stop() == 0
 
 
 def test_a_killed_worker_is_replaced_and_only_what_it_was_answering_is_lost(served):

@@ -27,3 +27,9 @@ def test_a_shard_keeps_its_keys_in_one_slot_whatever_the_prefix():
         use_prefix(DEFAULT_PREFIX)
     assert keys.key_prefix() == "hsnn"
     assert key("current") == "hsnn:{0}:current"
+
+
+def test_a_key_of_another_catalogue_is_in_the_slot_of_the_same_shard():
+    other = key("items", 7, shard=5, prefix="challenger")
+    assert other == key("items", 7, shard=5).replace("hsnn", "challenger")
+    assert key_slot(other.encode()) == key_slot(key("items", 7, shard=5).encode())

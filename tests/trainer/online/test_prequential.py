@@ -104,6 +104,7 @@ def test_queries_are_what_a_server_understands_and_hold_no_answer(new_asker, pre
     assert len(requests) == 3 * asker.measured
     for request in requests:
         assert request.k == 50
+        assert request.index == "hsnn", "of this loop, whatever arm of an experiment the user is in"
         assert all(engaged.ts < request.as_of for engaged in request.history)
         assert request.user in learner.users.table.ids
         assert request.context == {"hour": request.as_of // 3_600_000 % 24}
