@@ -25,13 +25,15 @@ const TIMES = [
   ["$expires_at", "end of availability"],
 ];
 
-export const PLAIN = { mode: "beam", seen: "", filters: {}, boosts: [] };
+// An index is named by the prefix of its keys; without one the server chooses that of the user's arm.
+export const PLAIN = { mode: "beam", index: "", seen: "", filters: {}, boosts: [] };
 
 // What is posted to /v1/retrieve beside the user and the number of items.
-export function body({ mode, seen, filters, boosts }) {
+export function body({ mode, index, seen, filters, boosts }) {
   const features = Object.fromEntries(Object.entries(filters).filter(([, values]) => values.length));
   return {
     mode,
+    ...(index && { index }),
     ...(seen && { seen: { rule: seen } }),
     ...(Object.keys(features).length && { filters: { features } }),
     ...(boosts.length && { boosts: boosts.map((boost) => boost.asked) }),
@@ -39,20 +41,24 @@ export function body({ mode, seen, filters, boosts }) {
 }
 
 // Settings in a few words, for the heading of a list.
-export function words({ mode, seen, filters, boosts }) {
+export function words({ mode, index, seen, filters, boosts }) {
   const count = Object.values(filters).reduce((sum, values) => sum + values.length, 0);
   const parts = [MODES.find(([name]) => name === mode)[1]];
+  if (index) parts.push(`index ${index}`);
   if (seen) parts.push(seen === "nothing" ? "seen ones, too" : "nothing seen");
   if (count) parts.push(plural(count, "filter"));
   if (boosts.length) parts.push(plural(boosts.length, "boost"));
   return parts.join(", ");
 }
 
-export function How({ settings, onChange, k, onCount, actions }) {
+export function How({ settings, onChange, k, onCount, indexes, actions }) {
   return (
     <Panel title="How" actions={actions}>
       <div class="fields">
         <Select label="Mode" options={MODES} value={settings.mode} onChange={(mode) => onChange({ ...settings, mode })} />
+        {indexes.length > 1 && (
+          <Select label="Index" options={[["", "that of the user's arm"], ...indexes.map((name) => [name, name])]} value={settings.index} onChange={(index) => onChange({ ...settings, index })} />
+        )}
         <Select label="Left out of what the user has seen" options={SEEN} value={settings.seen} onChange={(seen) => onChange({ ...settings, seen })} />
         <Choice label="How many" options={["10", "20", "50"].map((count) => [count, count])} value={k} onChange={onCount} />
       </div>

@@ -103,7 +103,8 @@ def _toml(value: Any) -> str:
     if value is None:
         return '"none"'
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{_toml_key(name)} = {_toml(part)}" for name, part in value.items())
+        set_ones = {name: part for name, part in value.items() if part is not None}  # inside, "none" is a text
+        inner = ", ".join(f"{_toml_key(name)} = {_toml(part)}" for name, part in set_ones.items())
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"

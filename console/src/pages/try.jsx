@@ -28,6 +28,7 @@ export function TryIt({ rest }) {
   const [open, setOpen] = useState(null);
   const users = useDocument("/v1/console/users");
   const features = useDocument("/v1/console/features");
+  const indexes = useDocument("/v1/console/indexes").data || [];
   const chosen = user || users.data?.[0]?.id || "";
   const two = sides.length > 1;
   const ready = who === "user" ? Boolean(chosen) : session.length > 0;
@@ -40,7 +41,10 @@ export function TryIt({ rest }) {
   const settings = sides[edited];
   const change = (part) => setSides(sides.map((side, index) => (index === edited ? { ...side, ...part } : side)));
   function setCount(count) {
-    setSides(count === "two" ? [sides[LEFT], sides[LEFT]] : [sides[LEFT]]);
+    const left = sides[LEFT];
+    // With several indexes, what a person wants to see beside each other are these.
+    const [own, other] = indexes.length > 1 && !left.index ? indexes : [left.index, left.index];
+    setSides(count === "two" ? [{ ...left, index: own }, { ...left, index: other }] : [left]);
     setEdited(count === "two" ? RIGHT : LEFT);
   }
   return (
@@ -63,7 +67,7 @@ export function TryIt({ rest }) {
             )}
           </div>
         </Panel>
-        <How settings={settings} onChange={change} k={k} onCount={setK} />
+        <How settings={settings} onChange={change} k={k} onCount={setK} indexes={indexes} />
         <div class="page later">
           <Filters features={features} chosen={settings.filters} onChange={(filters) => change({ filters })} />
           <Boosts features={features} boosts={settings.boosts} onChange={(boosts) => change({ boosts })} />
@@ -179,7 +183,8 @@ function work(data, places) {
   const { scored, corpus, took_ms, certified } = data.stats;
   const cost = scored ? `${number(scored)} of ${number(corpus)} items scored in ${millis(took_ms)}` : `chosen of ${number(corpus)} items in ${millis(took_ms)}`;
   const shared = places && `; ${number(data.items.filter((item) => places.has(item.id)).length)} of ${number(data.items.length)} are in the other list, too`;
-  return `${cost}${certified ? ", proven to be the best" : ""}${shared || ""}.`;
+  const from = data.index ? `index ${data.index}, version ${data.version}: ` : "";
+  return `${from}${cost}${certified ? ", proven to be the best" : ""}${shared || ""}.`;
 }
 
 function UserSearch({ chosen, onChoose }) {
@@ -335,7 +340,7 @@ export function Item({ id, onClose, onSession, asked, onOpen }) {
               ))}
             </dl>
             {asked && <Why id={id} asked={asked} />}
-            {onOpen && <Similar id={id} onOpen={onOpen} />}
+            {onOpen && <Similar id={id} index={asked?.index} onOpen={onOpen} />}
             {onSession && (
               <button type="button" class="primary" onClick={() => onSession(id)}>
                 Put it into a session
@@ -419,8 +424,8 @@ function Why({ id, asked }) {
 // Similar items that are listed.
 const SIMILAR = 6;
 
-function Similar({ id, onOpen }) {
-  const answer = useQuestion("/v1/similar", { items: [id], k: SIMILAR });
+function Similar({ id, index, onOpen }) {
+  const answer = useQuestion("/v1/similar", { items: [id], k: SIMILAR, ...(index && { index }) });
   return (
     <section aria-label="Similar items" class="fields">
       <h3>Similar items</h3>

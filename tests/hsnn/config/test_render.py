@@ -35,6 +35,14 @@ def test_what_is_shown_reads_back_and_names_origins(tmp_path: Path) -> None:
     assert load(write_config(tmp_path, text)).config == loaded.config
 
 
+def test_what_tables_leave_open_is_shown_so_that_it_reads_back(tmp_path: Path) -> None:
+    arms = '{"own": {"share": 1}, "other": {"prefix": "challenger", "beam": 64}}'
+    tokens = '{"shop": {"env": "SHOP"}}'
+    given = ["serving.experiment.name=x", f"serving.experiment.arms={arms}", f"serving.tokens={tokens}"]
+    loaded = load(None, given)
+    assert load(write_config(tmp_path, show(loaded))).config == loaded.config
+
+
 def test_secrets_are_masked_wherever_they_stand() -> None:
     overrides = [
         "redis.url=rediss://me:pa%2055@db:6380/1",
