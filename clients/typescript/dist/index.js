@@ -1,4 +1,4 @@
-// Built by make client from sources with SHA-256 dac068bdd9aedad73b2f1f0001caae1b5cee831c21f630be346246b4c247f088.
+// Built by make client from sources with SHA-256 d7a0080d5fe7544816d5bbe872c64c7a1869904673d84ab8d4928e3473ab5c87.
 /** Client of the HTTP API of hsnn. Its types are those of the server's OpenAPI document. */
 /** The server cannot be reached, or refused: `status` is its HTTP status, 0 without an answer. */
 export class HsnnError extends Error {

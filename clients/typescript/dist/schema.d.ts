@@ -1850,6 +1850,7 @@ export interface components {
          *         stats
          *         recommendation_id : opaque and unique; events that result from this answer name it. Given by the server only
          *         arm : that of the server's experiment which answered, if there is one
+         *         index : prefix of the index that answered, where the server follows several
          *         features : of each item, those of the query's `fields` that it has
          *         propensities : of each item, its probability of being drawn at its place, given those before it
          *         query : the query as it was carried out
@@ -1864,6 +1865,8 @@ export interface components {
             features?: {
                 [key: string]: string | number | boolean | (string | number | boolean | null)[] | null;
             }[] | null;
+            /** @default  */
+            index?: string;
             items: string[];
             /** @default null */
             propensities?: number[] | null;
@@ -2183,6 +2186,8 @@ export interface components {
             /** @default {} */
             filters?: components["schemas"]["Filters"];
             /** @default null */
+            index?: string | null;
+            /** @default null */
             k?: number | null;
             /** @default null */
             new_items?: components["schemas"]["NewItems"] | null;
@@ -2326,6 +2331,8 @@ export interface components {
             /** @default null */
             history?: (string | number | components["schemas"]["HistoryItem"])[] | null;
             /** @default null */
+            index?: string | null;
+            /** @default null */
             k?: number | null;
             /**
              * @default beam
@@ -2405,6 +2412,8 @@ export interface components {
             fields?: string[];
             /** @default {} */
             filters?: components["schemas"]["Filters"];
+            /** @default null */
+            index?: string | null;
             items: (string | number)[];
             /** @default null */
             k?: number | null;
