@@ -32,6 +32,7 @@ class EngineIndex:
         width = config.dim * min(config.user_vectors, config.item_vectors) + config.state_dim
         self.records = LeafRecords(config.leaves, width, scorer.popularity_factor)
         self.towers, self.state_tower = scorer.tower_weights(), scorer.state_tower_weights()
+        self.pairs = scorer.pair_weights()
         self.ensemble = scorer.ensemble
         self._nothing: Floats = np.zeros(config.leaves, np.float32)
         self._log_shares: Floats | None = None

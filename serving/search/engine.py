@@ -21,6 +21,7 @@ from hsnn.trainer.retrieval.cascade import CandidateSource
 from hsnn.trainer.retrieval.item_scores import ScoringColumns, score_items
 from hsnn.trainer.retrieval.leaf_scan import Floats, LeafArrays, Rows, ScanQuery, scan_leaves, scan_rows, sorted_best
 from hsnn.trainer.retrieval.leaf_search import UpperBounds, search_leaves
+from hsnn.trainer.retrieval.request_pairs import count_pairs
 from hsnn.trainer.retrieval.user_towers import UserInputs, encode_user
 
 # Time between a request's states and those of the records, ms, beyond which the reference path answers: in ten seconds
@@ -224,8 +225,6 @@ def _sources(context: SearchContext, number: int, rows: Rows, *, direct: bool) -
     near = past = 0
     if context.pairs is not None and not direct:
         pairs = context.pairs[number]
-        chosen = np.isin(pairs.rows, rows, assume_unique=True)
-        near = int(np.count_nonzero(chosen & pairs.near))
-        past = int(np.count_nonzero(chosen)) - near
+        near, past = count_pairs(rows, pairs.rows, pairs.near)
     counts = {_MEMORY: past, _NEIGHBOURS: near, _INDEX: len(rows) - near - past}
     return {source: count for source, count in counts.items() if count}

@@ -16,7 +16,7 @@ from hsnn.serving.search.answers import Explanations, Work, make_answer
 from hsnn.serving.search.engine import encoded_by_engine, engine_search
 from hsnn.serving.search.filters import MOST_GIVEN, seen_rule
 from hsnn.serving.search.modes import SearchContext
-from hsnn.serving.search.queries import facts_of_queries, given_history, query_of_request, remembered_items
+from hsnn.serving.search.queries import given_history, pair_scores_of_requests, query_of_request
 from hsnn.serving.search.selection import Selected
 from hsnn.trainer.retrieval.leaf_scan import Rows
 from hsnn.trainer.retrieval.past_items import PastItemsRule, past_items
@@ -47,8 +47,7 @@ def answer_plain(state: EpochState, request: Request, limits: RetrievalLimits) -
     queries, k = query_of_request(state, request), request.k or limits.k
     pairs = None
     if state.index.config.pair_features:
-        memory = remembered_items(state, queries, [request])
-        pairs = state.index.scorer.pair_logits(facts_of_queries(state, queries, memory)).by_query(1)
+        pairs = pair_scores_of_requests(state, queries, np.array([state.users.ids.row(str(request.user))]), None)
     context = SearchContext(state, limits, queries=queries, encoded=None, pairs=pairs)
     excluded = _past_rows(state, request, int(queries.now[0]))
     found = engine_search(context, 0, excluded, k)

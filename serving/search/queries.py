@@ -15,6 +15,11 @@ from hsnn.trainer.features.hashing import hash_features, pad_tokens
 from hsnn.trainer.features.pair_facts import PairFacts, pair_facts
 from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.model.scorer import QueryArrays
+from hsnn.trainer.retrieval.pair_scores import PairScores
+from hsnn.trainer.retrieval.request_pairs import PairColumns, request_pairs
+
+# Age of what is remembered where nothing is forgotten, ms: more than all of time.
+_FOR_EVER = 1 << 62
 
 NOBODY = ""
 """The user of requests that name none; no event has this id."""
@@ -91,6 +96,33 @@ def remembered_items(state: EpochState, queries: QueryArrays, requests: Sequence
 def facts_of_queries(state: EpochState, queries: QueryArrays, memory: MemoryEntries) -> PairFacts:
     """Look up the pair facts of queries, with items by row, given what is remembered of their users."""
     return pair_facts(queries, memory, state.cross_features.covisitation, state.states)
+
+
+def pair_scores_of_requests(
+    state: EpochState, queries: QueryArrays, users: NDArray[np.integer], memory: MemoryEntries | None
+) -> list[PairScores]:
+    """Compute what pair facts add to the scores of items, for each query of the `users` (n,), -1 for an unknown one.
+
+    `memory` is what `remembered_items` returned; the compiled engine reads what is remembered where it lies.
+    """
+    engine, now = state.index.engine, queries.now.tolist()
+    if engine is None or engine.pairs is None:
+        assert memory is not None, "the plain path reads copies"
+        return state.index.scorer.pair_logits(facts_of_queries(state, queries, memory)).by_query(len(now))
+    columns, remembered = PairColumns.of(state.cross_features.covisitation, state.states), state.users.memory
+    found = []
+    for number, user in enumerate(users.tolist()):
+        since = -_FOR_EVER if remembered.keep_ms is None else now[number] - remembered.keep_ms
+        rows, scores, near = request_pairs(
+            engine.pairs,
+            columns,
+            history=np.ascontiguousarray(queries.history_items[number]),
+            memory=remembered.entries_of(user),
+            now=now[number],
+            since=since,
+        )
+        found.append(PairScores(np.zeros(len(rows), np.int64), rows, scores, near))
+    return found
 
 
 def given_history(

@@ -21,7 +21,7 @@ from hsnn.serving.search.explain import explain
 from hsnn.serving.search.filters import AllowedRows, allowed_rows, excluded_rows
 from hsnn.serving.search.modes import SEARCH_FUNCTIONS, SearchContext, beam_width
 from hsnn.serving.search.plain import answer_plain, is_one_search, is_plain
-from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
+from hsnn.serving.search.queries import pair_scores_of_requests, queries_from_requests, remembered_items
 from hsnn.serving.search.reasons import reasons_of_model, unreached_by_model
 from hsnn.serving.search.selection import Draw, Selector
 from hsnn.serving.search.topk import SearchResult, top_k
@@ -136,7 +136,8 @@ def _answer_chunk(
         shares, beam = index.leaves.node_log_share(), beam_width(state, limits)
         encoded = index.scorer.encode(queries, index.vectors, shares, beam, full=full)
     if index.config.pair_features and any(request.mode not in _WITHOUT_MODEL for request in requests):
-        pairs = index.scorer.pair_logits(facts_of_queries(state, queries, memory)).by_query(len(requests))
+        users = state.users.ids.rows([request.user for request in requests])
+        pairs = pair_scores_of_requests(state, queries, users, memory)
     excluded = excluded_rows(state, requests, queries, memory)
     shared_seconds = (time.perf_counter() - began) / len(requests)
     context = SearchContext(state, limits, queries=queries, encoded=encoded, pairs=pairs, memory=memory)

@@ -28,16 +28,16 @@ from hsnn.trainer.rowstore.arrays import cut_of_queries
 RECENT_ITEMS = 10
 """Last items whose neighbours are looked up: five lose on shops, where one basket holds many."""
 
-# Weight of the neighbours of the last item but n: (1 + n) to this power. 1 is best on shops, 0 on films.
-_POSITION_POWER = -0.7
+POSITION_POWER = -0.7
+"""Weight of the neighbours of the last item but n: (1 + n) to this power. 1 is best on shops, 0 on films."""
 
-_AGES = np.log([1 / 6, 2.0, 24.0, 168.0, 720.0, 2880.0])
+AGES = np.log([1 / 6, 2.0, 24.0, 168.0, 720.0, 2880.0])
 """Knots of the age of a past item, log hours: ten minutes, a visit, a day, a week, a month, a season."""
 
-# Hours added to an age, three minutes, so that its log is finite.
-_NOW = 0.05
+JUST_NOW = 0.05
+"""Hours added to an age, three minutes, so that its log is finite."""
 
-OWN_FEATURES = len(_AGES) + 4 + ACTION_SLOTS
+OWN_FEATURES = len(AGES) + 4 + ACTION_SLOTS
 """Columns of `PairFacts.own`: age (hat functions on its knots), log count, 1 / places back, the user's share of
 repeats, log number of past items, and the slots of actions."""
 
@@ -144,7 +144,7 @@ def _neighbours(
     recent = queries.history_items[:, -RECENT_ITEMS:]
     query, column = np.nonzero(recent >= 0)
     rows = recent[query, column].astype(np.int64)
-    weight = (recent.shape[1] - column).astype(np.float32) ** _POSITION_POWER
+    weight = (recent.shape[1] - column).astype(np.float32) ** POSITION_POWER
     if COMPILED and lookup.indices is not None:
         decay = decayed(np.maximum(queries.now[query] - pairs.last[rows], 0)).astype(np.float32)
         lists, indices = pairs.neighbours, lookup.indices
@@ -233,9 +233,9 @@ def _own(
     counts, flags = memory.counts[query, column], memory.flags[query, column]
     held = (memory.items >= 0).sum(1)[query]
     repeats = 1 - held / np.maximum(memory.counts.sum(1), 1)[query]
-    age = np.log(np.maximum(now[query] - memory.times[query, column], 0) / HOUR + _NOW)
-    knot = np.interp(age, _AGES, np.arange(len(_AGES)))
-    hats = np.maximum(0, 1 - np.abs(knot[:, None] - np.arange(len(_AGES))))  # linear between two knots
+    age = np.log(np.maximum(now[query] - memory.times[query, column], 0) / HOUR + JUST_NOW)
+    knot = np.interp(age, AGES, np.arange(len(AGES)))
+    hats = np.maximum(0, 1 - np.abs(knot[:, None] - np.arange(len(AGES))))  # linear between two knots
     places_back = memory.items.shape[1] - column
     numbers = np.stack([np.log(np.maximum(counts, 1)), 1 / places_back, repeats, np.log(np.maximum(held, 1)) / 5], 1)
     slots = (flags[:, None] >> np.arange(ACTION_SLOTS)) & 1

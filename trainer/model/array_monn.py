@@ -155,8 +155,13 @@ class MonnArrays:
         scores += vectors[:, -1] + state[:, -1]
         return scores
 
+    def pair_weights(self) -> tuple[Floats, Floats, Floats]:
+        """Return the weights of pair facts as they enter a logit: of the lifts, of their log, of past items."""
+        strength, scale, own = (self._pair_logits[name] for name in ("strength", "scale", "own"))
+        lift = np.exp(np.float32(LIFT_RATE) * strength) / np.float32(SMOOTHING)
+        return lift, 1 + np.float32(LIFT_RATE) * scale, np.float32(OWN_RATE) * own
+
     def pair_logits(self, facts: PairFacts) -> tuple[Floats, Floats]:
         """Compute the logits of both kinds of pair facts, (n,) and (m,): see `hsnn.trainer.modules.pair_logits`."""
-        strength, scale, own = (self._pair_logits[name] for name in ("strength", "scale", "own"))
-        lift = np.log1p(facts.lift @ (np.exp(np.float32(LIFT_RATE) * strength) / np.float32(SMOOTHING)))
-        return (1 + np.float32(LIFT_RATE) * scale) * lift, facts.own @ (np.float32(OWN_RATE) * own)
+        lift, scale, own = self.pair_weights()
+        return scale * np.log1p(facts.lift @ lift), facts.own @ own

@@ -9,6 +9,7 @@ from hsnn.trainer.model.array_levels import LevelsArrays
 from hsnn.trainer.model.array_monn import MonnArrays
 from hsnn.trainer.retrieval.item_scores import StateTowerWeights
 from hsnn.trainer.retrieval.leaf_scan import Floats
+from hsnn.trainer.retrieval.request_pairs import PairWeights
 from hsnn.trainer.retrieval.user_towers import LevelWeights, Mlp, TowerWeights
 
 
@@ -42,6 +43,14 @@ def state_tower_weights(model: MonnArrays) -> StateTowerWeights:
         second_bias=_bias(second.bias),
         popularity=float(model.state_tower.popularity),
     )
+
+
+def pair_weights(model: MonnArrays) -> PairWeights | None:
+    """Return the weights of a model's pair facts; None if it uses none."""
+    if not model.config.pair_features:
+        return None
+    lift, scale, own = model.pair_weights()
+    return PairWeights(lift, float(scale), own)
 
 
 def _levels(levels: LevelsArrays, counts: tuple[int, ...]) -> LevelWeights:

@@ -13,9 +13,10 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.pair_facts import PairFacts
 from hsnn.trainer.features.queries import QueryArrays
 from hsnn.trainer.model.array_monn import MonnArrays, UserArrays
-from hsnn.trainer.model.compiled_weights import state_tower_weights, tower_weights
+from hsnn.trainer.model.compiled_weights import pair_weights, state_tower_weights, tower_weights
 from hsnn.trainer.retrieval.item_scores import StateTowerWeights, encode_states
 from hsnn.trainer.retrieval.pair_scores import PairScores
+from hsnn.trainer.retrieval.request_pairs import PairWeights
 from hsnn.trainer.retrieval.score_bounds import DotQuery
 from hsnn.trainer.retrieval.user_towers import TowerWeights
 from hsnn.trainer.rowstore.arrays import Array
@@ -172,6 +173,10 @@ class Scorer:
     def tower_weights(self) -> TowerWeights | None:
         """Return the request side for compiled kernels; None if they do not know its towers."""
         return tower_weights(self.model)
+
+    def pair_weights(self) -> PairWeights | None:
+        """Return the weights of pair facts for compiled kernels; None if the model uses none."""
+        return pair_weights(self.model)
 
     def state_tower_weights(self) -> StateTowerWeights:
         """Return the state tower for compiled kernels."""
