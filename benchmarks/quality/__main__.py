@@ -2,6 +2,7 @@
 
     make bench-quality
     make bench-quality ARGS='--sets globo-news,ml-100k --variants default,sil --seeds 3 --jobs 2'
+    make bench-quality ARGS='--ablation --sets ml-100k'
 
 Beside each set's own window the first 1,000, 5,000 and 20,000 events are measured against everything that counts, and
 one table over all of them says where counting is ahead. ml-100k is downloaded if necessary, other sets are measured
@@ -29,7 +30,8 @@ import torch
 from rich.console import Console
 
 from benchmarks.paths import RESULTS_FOLDER, ROOT
-from benchmarks.quality.cells import Cell, Protocol, code_digest, source
+from benchmarks.quality.ablation import PARTS, ablation_cells, store_ablation
+from benchmarks.quality.cells import YOUNG, Cell, Protocol, code_digest, source
 from benchmarks.quality.goals import goals
 from benchmarks.quality.variants import VARIANTS, configured, digest
 from hsnn.evaluation.baselines.registry import counting_baselines, parse_baselines
@@ -52,8 +54,6 @@ SETS = {
 """Protocols of the data sets: each has 30,000 queries or more where the stream is long enough."""
 MAIN_SETS = ("ml-100k", "globo-news", "movietweetings", "kuairand", "online-retail-ii")
 """Sets that are measured unless others are named, young streams included."""
-YOUNG = (1000, 5000, 20_000)
-"""First events of each set that are measured as streams of their own."""
 YOUNG_SHARE = 0.3
 """Share of the second half of a young stream that is asked."""
 REFERENCE = "default"
@@ -65,6 +65,10 @@ VARIANT_BASELINES = ("popularity", "popularity_filter")
 def main(arguments: Sequence[str] | None = None) -> None:
     options, console = _options(arguments), Console(width=120)
     sets = [name for name in options.sets if _available(name, console)]
+    if options.ablation:
+        for name in sets:
+            _ablate(name, options, console)
+        return
     cells = {(name, variant): _cells(name, variant, options) for name in sets for variant in options.variants}
     young = {(name, events): _young(name, events, options) for name in sets if name in MAIN_SETS for events in YOUNG}
     wanted = list(dict.fromkeys(cell for row in (*young.values(), *cells.values()) for cell in row))
@@ -81,6 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(f"written to {RESULTS.relative_to(ROOT)}; `make docs` makes the tables")
 
 
+def _ablate(name: str, options: argparse.Namespace, console: Console) -> None:
+    """Measure one data set without each part of the default, and store it."""
+    parts = [part for part in PARTS if part in options.variants] or PARTS
+    streams = ablation_cells(name, SETS[name], parts)
+    cells = [cell for row in streams.values() for cell in row.values()]
+    _measure(cells, options, console)
+    runs = {
+        stream: {variant: cell.load(options.cache) for variant, cell in row.items()} for stream, row in streams.items()
+    }
+    store_ablation(name, streams, runs, _codes(cells, options.cache))
+    console.print(f"{name}: the ablation is stored; `make docs` makes its table")
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Retrieval quality, offline.")
     names = lambda text: [name for name in text.split(",") if name]  # noqa: E731
@@ -92,6 +109,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="passes at once; 1")
     parser.add_argument(
         "--baselines", default="default", help="of the default variant: default, counting, all, none, names with commas"
+    )
+    parser.add_argument(
+        "--ablation",
+        action="store_true",
+        help="the default without each part, or the --variants; seed 0, no baselines; writes a file of its own",
     )
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "quality", help="folder of the passes")
     parser.add_argument("--fresh", action="store_true", help="make passes again that other code made")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.paths import ROOT
+from benchmarks.quality.alterations import ALTERATIONS
 from benchmarks.quality.variants import configured, identity
 from hsnn.evaluation.harness.dataset_config import config_for_dataset
 from hsnn.evaluation.harness.prequential import evaluate
@@ -21,6 +23,9 @@ from hsnn.evaluation.metrics.run import Run, load, save
 from hsnn.evaluation.report.summary import summary
 from hsnn.streaming.datasets import load as load_data
 from hsnn.streaming.datasets.base import Dataset
+
+YOUNG = (1000, 5000, 20_000)
+"""First events of each set that are measured as streams of their own."""
 
 _ROOMS = ("streaming", "trainer", "indexer", "serving", "evaluation")
 # Events per batch, as in the default configuration of streaming.
@@ -89,15 +94,16 @@ class Cell:
         data = _data(source(self.data), self.protocol.limit)
         config = config_for_dataset(configured(self.variant, self.seed), data).model_copy(update={"threads": 1})
         protocol = self.protocol
-        run = evaluate(
-            data,
-            config,
-            _BATCH,
-            query_share=protocol.query_share,
-            query_from=protocol.query_from,
-            query_to=protocol.query_to,
-            baselines=self.baselines,
-        )
+        with ALTERATIONS.get(self.variant, nullcontext)():
+            run = evaluate(
+                data,
+                config,
+                _BATCH,
+                query_share=protocol.query_share,
+                query_from=protocol.query_from,
+                query_to=protocol.query_to,
+                baselines=self.baselines,
+            )
         path = self.path(cache)
         path.parent.mkdir(parents=True, exist_ok=True)
         save(run, path)

@@ -1,7 +1,7 @@
-"""Variants of the configuration that the quality benchmark compares: a name, and changes of the trainer's defaults.
+"""Variants that the quality benchmark compares: a name, and changes of the trainer's defaults.
 
 Every other variant is compared with `default`. Nested tables merge (``{"model": {"beam": 32}}``); values are validated
-like those of a configuration file.
+like those of a configuration file. Variants of `ALTERATIONS` change the code in place of the configuration.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import Any
 
+from benchmarks.quality.alterations import ALTERATIONS
 from hsnn.trainer.config.ids import IdsConfig
 from hsnn.trainer.config.model import TrainerConfig
 
@@ -57,6 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_pairs": {"model": {"pair_features": False}},
     "slow_steps": {"slow_step": 128},
     "replay": {"slow_step": 128, "replay": 1.0},
+    **{name: {} for name in ALTERATIONS},
 }
 
 _IRRELEVANT = {"seed", "threads", "checkpoint_events", "checkpoint_time"}
@@ -69,14 +71,14 @@ def digest(name: str) -> str:
 
 
 def identity(name: str) -> dict[str, Any]:
-    """Return the part of a variant's configuration that its figures depend on.
+    """Return the part of a variant's configuration that its figures depend on, and which alteration it has.
 
     Keys that were added later and are off are left out, so that older results keep their file names.
     """
     config = configured(name, 0)
     later = {"ids"} if config.ids == IdsConfig() else set()
     values: dict[str, Any] = config.model_dump(mode="json", exclude=_IRRELEVANT | later)
-    return values
+    return values | {"altered": name} if name in ALTERATIONS else values
 
 
 def configured(name: str, seed: int) -> TrainerConfig:

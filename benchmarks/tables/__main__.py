@@ -10,9 +10,10 @@ import re
 
 from benchmarks.paths import RESULTS_FOLDER, ROOT
 from benchmarks.publish.table import table as publish
+from benchmarks.tables.ablation import ablation
 from benchmarks.tables.drift import drift
 from benchmarks.tables.parts import checkpoints, exact, hosts, ids, pipeline, speed, workers
-from benchmarks.tables.quality import ablations, quality
+from benchmarks.tables.quality import learners, quality
 from benchmarks.tables.static import gowalla
 from benchmarks.tables.system import churn, crash, demo, freshness, fuzz, ingest, kills
 
@@ -23,7 +24,8 @@ def main() -> None:
     page = PAGE.read_text("utf-8")
     renders = {
         "quality": quality,
-        "ablations": ablations,
+        "ablation": ablation,
+        "learners": learners,
         "checkpoints": checkpoints,
         "gowalla": gowalla,
         "speed": speed,
@@ -43,7 +45,7 @@ def main() -> None:
         "workers": workers,
     }
     for name, render in renders.items():
-        path = RESULTS_FOLDER / f"{'quality' if name == 'ablations' else name}.json"
+        path = RESULTS_FOLDER / f"{'quality' if name == 'learners' else name}.json"
         if path.exists():
             table = render(json.loads(path.read_text("utf-8")))
             between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)

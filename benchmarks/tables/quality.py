@@ -16,8 +16,8 @@ COLUMNS = {
     "coverage": "coverage",
     "best R@50": "hindsight_recall_at_50",
 }
-ABLATED = "globo-news-300k"
-"""Of the sets, the one whose table is that of the ablations."""
+LEARNERS_ON = "globo-news-300k"
+"""Of the sets, the one that index learners were compared on."""
 BUDGETS = ("50", "100", "200", "500", "1000")
 
 
@@ -25,7 +25,7 @@ def quality(found: dict[str, Any]) -> str:
     """Methods, curves and differences of the first variant of each data set, then what the other variants change."""
     parts = []
     for name, of in found["sets"].items():
-        if name == ABLATED:
+        if name == LEARNERS_ON:
             continue
         first, *others = of["variants"].items()
         parts += [_heading(name, first[1]), _methods(first[1]), _differences(first[1]), _orders(first[1])]
@@ -40,13 +40,13 @@ def quality(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def ablations(found: dict[str, Any]) -> str:
-    """What each change of the default does."""
-    of = found["sets"].get(ABLATED)
+def learners(found: dict[str, Any]) -> str:
+    """Index learners and their settings, compared on one set."""
+    of = found["sets"].get(LEARNERS_ON)
     if of is None:
         return ""
     first, *others = of["variants"].items()
-    return "\n\n".join([_heading(ABLATED, first[1]), _methods(first[1]), _orders(first[1]), _variants(first, others)])
+    return _variants(first, others)
 
 
 def _heading(name: str, of: dict[str, Any]) -> str:

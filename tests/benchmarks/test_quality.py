@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.quality import __main__, cells, variants
+from benchmarks.quality import __main__, ablation, cells, variants
 from benchmarks.quality.cells import Cell, Protocol
 from benchmarks.tables.quality import quality as quality_table
 from tests.evaluation.planted_data import planted
@@ -36,8 +36,10 @@ def test_a_cell_is_named_by_what_its_figures_depend_on(tmp_path, monkeypatch):
         replace(CELL, variant="narrow"),
         replace(CELL, protocol=Protocol(2000, 0.4)),
         replace(CELL, baselines=()),
+        replace(CELL, variant="no_skip"),
+        replace(CELL, variant="no_mask"),
     ]
-    assert len({cell.path(tmp_path) for cell in (CELL, *other)}) == 6
+    assert len({cell.path(tmp_path) for cell in (CELL, *other)}) == 8
     assert replace(CELL, variant="same").path(tmp_path) == CELL.path(tmp_path)
 
 
@@ -137,6 +139,32 @@ def test_a_bench_goes_on_where_it_was_and_compares_on_the_same_queries(small_gri
     (tmp_path / "quality.json").write_text(json.dumps(found))
     __main__.main([*arguments, "--variants", "default"])  # what was compared with another default goes
     assert set(json.loads((tmp_path / "quality.json").read_text())["sets"]["ml-100k"]["variants"]) == {"default"}
+
+
+@pytest.mark.slow
+def test_an_ablation_compares_on_the_same_queries_and_leaves_the_other_results_alone(small_grid, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "RESULTS", tmp_path / "ablation.json")
+    monkeypatch.setattr(__main__, "PARTS", ("narrow", "no_mask"))
+    monkeypatch.setattr(ablation, "YOUNG", (1000,))
+    variants.VARIANTS["no_mask"] = variants.VARIANTS["default"]
+    __main__.main(["--cache", str(tmp_path / "cache"), "--ablation"])
+    assert [(cell.protocol.limit, cell.variant) for cell in small_grid] == [
+        (1000, "default"),
+        (1000, "narrow"),
+        (1000, "no_mask"),
+        (None, "default"),
+        (None, "narrow"),
+        (None, "no_mask"),
+    ]
+    assert not (tmp_path / "quality.json").exists()
+    whole = json.loads((tmp_path / "ablation.json").read_text())["sets"]["ml-100k"]["streams"]["whole"]["variants"]
+    for name in ("narrow", "no_mask"):
+        for figure, (mean, error) in whole[name]["minus_default"].items():
+            assert mean == pytest.approx(whole[name][figure] - whole["default"][figure])
+            assert 0 <= error < 0.1
+    *_, default, _, no_mask = [cell.load(tmp_path / "cache").ranks["served"] for cell in small_grid]
+    assert (default != no_mask).any()
+    assert whole["narrow"]["minus_default"]["recall_at_20"][0] < -0.05  # five items cannot hold what twenty-five do
 
 
 @pytest.mark.slow
