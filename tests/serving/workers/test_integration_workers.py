@@ -136,24 +136,21 @@ def test_each_worker_follows_the_index_of_an_arm_beside_the_servers_own(served, 
     challenger.flip(redis_client, challenger.write(challenger.fill(new_plant()), redis_client))
     server = served(experiment={"name": "two", "arms": challenger.ARMS})
     with server.clients(8) as clients:
-        for client in clients:  # of either worker
+        for client in clients:  # of either worker, between which they may be moved
 
-            def other_answers(client: httpx.Client = client) -> bool:
-                detail = client.get(f"{server.url}/healthz/ready").json()["detail"]
-                return bool(detail["indexes"][challenger.PREFIX]["ready"])
+            def both_answer(client: httpx.Client = client) -> bool:
+                given = {user: server.retrieve(client, user=user).json() for user in ("u0", "u1", "u2", "u3")}
+                for user, answer in given.items():
+                    cluster = int(user[1:]) + 3 * (answer["index"] == challenger.PREFIX)
+                    assert all(item.startswith(f"c{cluster % 6}-") for item in answer["items"])
+                return {answer["index"] for answer in given.values()} == {"hsnn", challenger.PREFIX}
 
-            wait_until(other_answers)
-            given = {user: server.retrieve(client, user=user).json() for user in ("u0", "u1", "u2", "u3")}
-            assert {answer["index"] for answer in given.values()} == {"hsnn", challenger.PREFIX}
-            for user, answer in given.items():
-                cluster = int(user[1:]) + 3 * (answer["index"] == challenger.PREFIX)
-                assert all(item.startswith(f"c{cluster % 6}-") for item in answer["items"])
-    assert server.metric("hsnn_arm_seconds_count", role="served") == 32
+            wait_until(both_answer)
+    assert server.metric("hsnn_arm_seconds_count", arm="other", role="served") >= 8
     assert (server.metric("hsnn_index_version"), server.metric("hsnn_arm_index_version", index=challenger.PREFIX)) == (
         1,
         1,
     )
-    assert server.metric("hsnn_arm_fallbacks_total") == 0
     assert server.stop() == 0
 
 
