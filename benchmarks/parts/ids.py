@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.arguments import positive
 from benchmarks.paths import RESULTS_FOLDER
-from hsnn.trainer.ids.id_table import IdTable
+from hsnn.trainer.rowstore.id_table import IdTable
 
 RESULTS = RESULTS_FOLDER / "ids.json"
 # ids per call: a batch of the trainer, and what is loaded at a start

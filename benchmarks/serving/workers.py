@@ -171,6 +171,12 @@ def _proportional_kib(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
+def _further_worker(memory: dict[int, float], workers: int) -> float:
+    """Return what each worker beyond those of the first server takes, as a share of that server's memory."""
+    fewest = next(iter(memory))
+    return (memory[workers] / memory[fewest] - 1) / max(workers - fewest, 1)
+
+
 def publish(redis_url: str, items: int, seed: int) -> None:
     """Publish a planted version."""
     made, redis = plant(items, USERS, seed).version, connect(redis_url)
@@ -194,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rounds[n].append(_round(server, options.connections, options.seconds))
         memory = {n: server.memory() for n, server in servers.items()}
     found = {
-        str(n): {name: float(np.median([one[name] for one in looks])) for name in looks[0]} | {"memory_mib": memory[n]}
+        str(n): {name: float(np.median([one[name] for one in looks])) for name in looks[0]}
+        | {"memory_mib": memory[n], "further_worker": _further_worker(memory, n)}
         for n, looks in rounds.items()
     }
     console.print(_table(options, found))
@@ -219,7 +226,16 @@ def _table(options: argparse.Namespace, found: dict[str, dict[str, float]]) -> T
     table = Table(
         title=f"{options.items:,} items, {options.connections} connections, medians of {options.rounds} rounds"
     )
-    names = ("requests/s", "per server core-second", "server cores", "load cores", "p50 ms", "p99 ms", "memory MiB")
+    names = (
+        "requests/s",
+        "per server core-second",
+        "server cores",
+        "load cores",
+        "p50 ms",
+        "p99 ms",
+        "memory MiB",
+        "each further",
+    )
     for name in ("workers", *names, "x"):
         table.add_column(name, justify="right")
     first = next(iter(found.values()))["per_second"]

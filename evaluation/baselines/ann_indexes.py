@@ -16,7 +16,7 @@ from hsnn.evaluation.baselines.two_tower import TwoTowerBaseline, user_side
 from hsnn.evaluation.metrics.ranks import ranks_within
 from hsnn.evaluation.optional_packages import import_optional
 from hsnn.evaluation.queries.query_batch import MethodResult, top_of_order
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.trainer.config.model import ModelConfig
 
 # Links per element of the HNSW graph, and candidates looked at when one is inserted: a common choice for high recall.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hsnn.evaluation.baselines.popularity_counts import PopularityRanking
 from hsnn.evaluation.queries.query_batch import MethodResult, ModelView, QueryBatch
 from hsnn.indexer.store.delta import Delta
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import TrainerConfig
 from hsnn.trainer.messages import StateDelta

@@ -16,7 +16,7 @@ from hsnn.evaluation.baselines.base import (
 from hsnn.evaluation.metrics.ranks import ranks_within
 from hsnn.evaluation.queries.query_batch import MethodResult, top_of_order
 from hsnn.indexer.store.delta import Delta
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.trainer.messages import StateDelta
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 

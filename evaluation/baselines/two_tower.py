@@ -13,7 +13,7 @@ from hsnn.evaluation.baselines.base import Baseline, BaselineDeclaration, Learne
 from hsnn.evaluation.metrics.ranks import ranks_of
 from hsnn.evaluation.queries.query_batch import MethodResult, ModelView, QueryBatch
 from hsnn.indexer.assign.assigner import Assigner, snapshot_encoder
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.streaming.schema.batch import Batch
 from hsnn.trainer.config.model import ModelConfig, TrainerConfig
 from hsnn.trainer.model.scorer import EncodedQueries, Scorer

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from hsnn.evaluation.harness.served_path import served_result
 from hsnn.evaluation.queries.query_batch import MethodResult, QueryBatch
-from hsnn.serving.mirror.mirror import EpochState, Mirror
-from hsnn.serving.mirror.row_ids import RowIds
+from hsnn.serving.mirror.epoch_state import EpochState
+from hsnn.serving.mirror.mirror import Mirror
 
 # Milliseconds that a copy is in use, at most: an hour.
 _HOUR = 3_600_000
@@ -62,18 +62,11 @@ def _copied(mirror: Mirror) -> Mirror:
         state = mirror.state
         state.alive()  # computed now, because the expiry times that it depends on are shared
         items = copy.copy(state.items)
-        items.ids = _copied_ids(items.ids)
+        items.ids = copy.deepcopy(items.ids)
         shared: dict[int, Any] = {id(thing): thing for thing in (state.index.scorer, state.index.config)}
-        shared |= {id(state.items): items, id(state.users.ids): _copied_ids(state.users.ids)}
+        shared |= {id(state.items): items}
         frozen: EpochState = copy.deepcopy(state, shared)
     return Mirror.holding(frozen)
-
-
-def _copied_ids(ids: RowIds) -> RowIds:
-    """Copy the map of ids: `copy.deepcopy` would visit every id."""
-    copied = copy.copy(ids)
-    copied.ids, copied._rows = list(ids.ids), dict(ids._rows)
-    return copied
 
 
 def _joined(first: NDArray[Any] | None, second: NDArray[Any] | None, stop: int) -> Any:

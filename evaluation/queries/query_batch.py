@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hsnn.evaluation.methods import TOP_K
 from hsnn.evaluation.metrics.ranks import MISS, top_k
 from hsnn.evaluation.queries.query_sampling import SampledQueries
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.search.queries import facts_of_queries, queries_from_requests, remembered_items
 from hsnn.trainer.model.scorer import EncodedQueries, QueryArrays, Scorer
 from hsnn.trainer.modules.cross_inputs import cross_features

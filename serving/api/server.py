@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import uvicorn
 from threadpoolctl import threadpool_limits
@@ -39,12 +39,31 @@ from hsnn.serving.sync.follower import LOOP, VERSION, WARM, MirrorFollower
 from hsnn.serving.sync.indexes import Indexes
 from hsnn.streaming.config import StreamingConfig
 from hsnn.streaming.log.open import open_log
-from hsnn.streaming.redis.client import connect
+from hsnn.streaming.redis.client import Redis, connect
 from hsnn.trainer.compiled import engine_available
 
 _log = logging.getLogger(__name__)
 # Seconds that running requests get to finish after a signal: the default deadline of a request.
 _GRACE = 5
+
+
+class Follower(Protocol):
+    """Keeps a mirror up to date.
+
+    Attributes
+    ----------
+    freshness
+        Seconds from sending to retrievable of new items, as far as this process measured it.
+    """
+
+    @property
+    def freshness(self) -> Mapping[str, float]: ...  # noqa: D102 - an attribute
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End, and wait for that."""
 
 
 class Standalone:
@@ -68,6 +87,14 @@ class Standalone:
     def new_health(self) -> Health:
         """Make what this process says of its health."""
         return Health(VERSION, WARM)
+
+    def new_mirror(self, *, engine: bool) -> Mirror:
+        """Make the mirror that this process reads."""
+        return Mirror(engine=engine, double_buffered=True)
+
+    def new_follower(self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health) -> Follower:
+        """Make what keeps it up to date."""
+        return MirrorFollower(redis, mirror, metrics, health)
 
     def new_bucket(self, name: str, rate: float) -> TokenBucket:  # noqa: ARG002 - workers find theirs by it
         """Make the bucket of a caller, for `rate` per second."""
@@ -161,12 +188,13 @@ def serve(process: Standalone, settings: ServerSettings, tokens: Mapping[str, To
     config, streaming = settings.config, settings.streaming
     threadpool_limits(limits=1, user_api="blas")  # requests are answered side by side, each on one core
     shorten_switch_interval()
-    new_mirror = partial(Mirror, engine=config.engine and engine_available(), double_buffered=True)
-    mirror, metrics, health = new_mirror(), process.new_metrics(), process.new_health()
+    engine = config.engine and engine_available()
+    new_mirror = partial(Mirror, engine=engine, double_buffered=True)  # those of arms are of this process
+    mirror, metrics, health = process.new_mirror(engine=engine), process.new_metrics(), process.new_health()
     health.expect(LOOP, within=settings.stalled_after)
     redis = connect(settings.redis_url)
     following = connect(settings.redis_url, retry_timeouts=False)  # announced ends are obeyed while Redis hangs
-    follower = MirrorFollower(following, mirror, metrics, health)
+    follower = process.new_follower(following, mirror, metrics, health)
     stale_after = config.experiment.stale_after
     others = {
         prefix: ArmIndex(prefix, mirror, new_mirror(), stale_after=stale_after) for prefix in config.experiment.prefixes

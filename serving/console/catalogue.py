@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hsnn.serving.errors import UnknownIdError
-from hsnn.serving.mirror.mirror import EpochState, Mirror
+from hsnn.serving.mirror.epoch_state import EpochState
+from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.search.inspection import describe_user
 from hsnn.streaming.schema.events import Feature
 
@@ -21,6 +22,9 @@ _PICTURES = ("https://", "http://", "/", "data:image/")
 
 # Hits of a search: a list that a person looks through.
 _HITS = 12
+
+# Rows looked through before the mirror may change: some milliseconds, for so long an update waits.
+_SEARCHED_AT_ONCE = 4096
 
 # Rows that one search looks through, newest first: some hundred milliseconds of one core.
 _MOST_SEARCHED = 500_000
@@ -40,7 +44,7 @@ _REPEATED = 3
 
 def card(state: EpochState, row: int) -> dict[str, Any]:
     """Describe an item in a few fields: id, title, picture, features, node, and whether it is retrievable."""
-    features = state.items.features.features.get(row, {})
+    features = state.items.features.features(row)
     return {
         "id": state.items.ids.ids[row],
         "title": title_of(features),
@@ -100,16 +104,26 @@ def search_items(mirror: Mirror, text: str) -> list[dict[str, Any]]:
     """
     wanted = text.casefold()
     with mirror.reading():
-        state = mirror.state
-        alive = np.flatnonzero(state.alive())[::-1][:_MOST_SEARCHED].tolist()
-        exact = state.items.ids.row(text)
-    ids, features = state.items.ids.ids, state.items.features.features
-    matches = (row for row in alive if _contains(ids[row], features.get(row, {}), wanted))
-    rows = list(islice(matches, _HITS))
-    if exact >= 0:
-        rows = [exact, *(row for row in rows if row != exact)][:_HITS]
+        alive = np.flatnonzero(mirror.state.alive())[::-1][:_MOST_SEARCHED]
+    rows: list[int] = []
+    for start in range(0, len(alive), _SEARCHED_AT_ONCE):
+        part = alive[start : start + _SEARCHED_AT_ONCE]
+        with mirror.pinned():
+            items = mirror.state.items
+            part = part[part < len(items.ids)]  # of another epoch there may be fewer
+            names = items.ids.ids.select(part)
+            rows += [
+                row
+                for row, name in zip(part.tolist(), names, strict=True)
+                if _contains(name, items.features.features(row), wanted)
+            ]
+        if len(rows) >= _HITS:
+            break
     with mirror.reading():
-        return [card(state, row) for row in rows]
+        exact = mirror.state.items.ids.row(text)
+        if exact >= 0:
+            rows = [exact, *(row for row in rows if row != exact)]
+        return [card(mirror.state, row) for row in rows[:_HITS]]
 
 
 def search_users(mirror: Mirror, text: str) -> list[dict[str, Any]]:
@@ -124,12 +138,16 @@ def search_users(mirror: Mirror, text: str) -> list[dict[str, Any]]:
         state = mirror.state
         histories, known = state.users.histories, len(state.users.ids)
         last = histories.times[:known].max(axis=1, initial=0) if known else np.zeros(0, np.int64)  # (users,)
-    ids = state.users.ids.ids
-    order = np.argsort(-last, kind="stable")[:_MOST_SEARCHED].tolist()
-    rows = list(islice((row for row in order if ids[row] and ids[row].startswith(text)), _HITS))
-    with mirror.reading():
+        order = np.argsort(-last, kind="stable")[:_MOST_SEARCHED]
+        parts = (order[start : start + _SEARCHED_AT_ONCE] for start in range(0, len(order), _SEARCHED_AT_ONCE))
+        named = (
+            (row, name)
+            for part in parts
+            for row, name in zip(part.tolist(), state.users.ids.ids.select(part), strict=True)
+        )
+        found = list(islice(((row, name) for row, name in named if name and name.startswith(text)), _HITS))
         return [
-            {"id": ids[row], "items": int((histories.items[row] >= 0).sum()), "last": int(last[row])} for row in rows
+            {"id": name, "items": int((histories.items[row] >= 0).sum()), "last": int(last[row])} for row, name in found
         ]
 
 
@@ -168,7 +186,7 @@ def describe_features(mirror: Mirror) -> dict[str, Any]:
     with mirror.reading():
         state = mirror.state
         rows = np.flatnonzero(state.alive())[::-1][:_SAMPLED].tolist()
-        features = [state.items.features.features.get(row, {}) for row in rows]
+        features = [state.items.features.features(row) for row in rows]
     counts: dict[str, dict[Any, int]] = {}
     for item in features:
         for name, value in item.items():

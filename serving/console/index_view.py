@@ -53,8 +53,14 @@ def hierarchy(mirror: Mirror) -> dict[str, Any]:
     by_first = rows[np.lexsort((first[rows], nodes[rows]))]
     sizes = np.bincount(nodes[rows], minlength=count)  # (K,)
     middle = np.cumsum(sizes) - sizes + sizes // 2
-    ids, features = state.items.ids.ids, state.items.features.features
-    labels = [title_of(features.get(top[node], {})) or ids[top[node]] if node in top else "" for node in range(count)]
+    with mirror.pinned():
+        items = mirror.state.items
+        labels = [
+            title_of(items.features.features(top[node])) or items.ids.ids[top[node]]
+            if top.get(node, len(items.ids)) < len(items.ids)
+            else ""
+            for node in range(count)
+        ]
     age = [
         round((watermark - int(first[by_first[middle[node]]])) / 3_600_000, 2) if sizes[node] else None
         for node in range(count)

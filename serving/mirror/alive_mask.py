@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,8 +42,11 @@ class AliveMask:
         # The earliest expiry in each block tells which blocks to scan when the watermark advances.
         ends = np.where(self.mask, expiry[:rows], NEVER)
         self._next_expiry = np.minimum.reduceat(ends, np.arange(0, rows, _BLOCK))  # (blocks,)
-        self._scratch = self.mask.copy()
+        self._scratch: NDArray[np.bool_] | None = None
         self._cleared: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_scratch": None}
 
     def without(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.bool_], int]:
         """Return `mask` without unique `rows` (n,), of which unknown ones are ignored, and the number of rows left.
@@ -49,7 +54,10 @@ class AliveMask:
         The result is one reused buffer, valid until the next call: a copy per request would cost in proportion to all
         rows that ever existed.
         """
-        self._scratch[self._cleared] = self.mask[self._cleared]
+        if self._scratch is None:
+            self._scratch = self.mask.copy()
+        else:
+            self._scratch[self._cleared] = self.mask[self._cleared]
         self._cleared = rows[(rows >= 0) & (rows < len(self.mask))].astype(np.int64)
         self._scratch[self._cleared] = False
         return self._scratch, self.count - int(np.count_nonzero(self.mask[self._cleared]))
@@ -58,11 +66,11 @@ class AliveMask:
         self, rows: NDArray[np.int64], nodes: NDArray[np.int32], expiry: NDArray[np.int64], watermark: int
     ) -> None:
         """Recompute unique `rows` (n,) from the nodes (rows,) and the expiry times (rows,) of all rows."""
-        self.mask, self._scratch = grown(self.mask, len(nodes)), grown(self._scratch, len(nodes))
+        self.mask, self._scratch = grown(self.mask, len(nodes)), None
         self._next_expiry = grown(self._next_expiry, -(-len(self.mask) // _BLOCK), NEVER)
         alive = (gather_rows(nodes, rows) >= 0) & (gather_rows(expiry, rows) > watermark)
         self.count += int(np.count_nonzero(alive)) - int(np.count_nonzero(self.mask[rows]))
-        self.mask[rows] = self._scratch[rows] = alive
+        self.mask[rows] = alive
         np.minimum.at(self._next_expiry, rows[alive] // _BLOCK, expiry[rows[alive]])
 
     def advance(self, watermark: int, expiry: NDArray[np.int64]) -> None:
@@ -71,5 +79,5 @@ class AliveMask:
             part = slice(block * _BLOCK, min((block + 1) * _BLOCK, len(self.mask)))
             alive = self.mask[part] & (expiry[part] > watermark)
             self.count -= int(np.count_nonzero(self.mask[part])) - int(np.count_nonzero(alive))
-            self.mask[part] = self._scratch[part] = alive
+            self.mask[part], self._scratch = alive, None
             self._next_expiry[block] = expiry[part][alive].min(initial=NEVER)

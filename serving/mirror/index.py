@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from hsnn.serving.mirror.engine_index import EngineIndex
 from hsnn.serving.mirror.state_vectors import StateVectors
-from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.item_counters import ItemCounters
 from hsnn.trainer.features.item_prior import log_item_prior
 from hsnn.trainer.model.scorer import Scorer
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.retrieval.leaf_records import RecordColumns
-from hsnn.trainer.rowstore.arrays import Array, grown
+from hsnn.trainer.rowstore.arrays import grown
 
 
 class MirroredIndex:
@@ -36,16 +35,15 @@ class MirroredIndex:
     def __init__(
         self,
         version: int,
-        config: ModelConfig,
-        model: dict[str, Array],
+        scorer: Scorer,
         vectors: NDArray[np.float32],
         nodes: NDArray[np.int32],
         states: ItemCounters,
         engine: bool = False,
     ) -> None:
         self.version = version
-        self.config = config
-        self.scorer = Scorer(config, model)
+        self.scorer, self.config = scorer, scorer.config
+        config = self.config
         self.vectors: NDArray[np.float32] = np.array(vectors, np.float32).reshape(-1, config.vector_width)
         self.leaves = InvertedLists(config.leaves)
         self.leaves.reserve(len(nodes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +54,9 @@ class MirroredItems:
         self.expire_after_idle_ms = snapshot.manifest.expire_after_idle_ms
         rows = len(snapshot.item_ids)
         self.reserve(rows)
-        self.ids.assign_first(snapshot.item_ids)
-        for row, features in changed.items():
-            self.features.set_features(row, features)
+        if self.ids.ids[:rows] != snapshot.item_ids:
+            self.ids.assign(range(rows), snapshot.item_ids)
+        self.features.set_many(changed)
         self.expires_at[:rows] = snapshot.items["expires_at"][:rows]
         later = np.where(self.deleted_at > snapshot.manifest.watermark, self.deleted_at, 0)
         self.deleted_at = later
@@ -65,13 +65,16 @@ class MirroredItems:
     def changed_features(self, snapshot: Snapshot) -> dict[int, Mapping[str, Feature]]:
         """Features of the rows for which a snapshot differs from what is known."""
         known = self.features.features
-        return {row: features for row, features in enumerate(snapshot.features) if known.get(row, {}) != features}
+        return {row: features for row, features in enumerate(snapshot.features) if known(row) != features}
 
-    def set_item(self, row: int, item: str, features: Mapping[str, Feature], expires_at: int) -> None:
-        """Set id, features and expiry of an item, which is not deleted."""
+    def set_items(self, rows: Sequence[int], items: Sequence[str], features: Sequence[Mapping[str, Feature]]) -> None:
+        """Set ids and features of items, of several for one row the last."""
+        self.ids.assign(rows, items)
+        self.features.set_many(dict(zip(rows, features, strict=True)))
+
+    def set_end(self, row: int, expires_at: int) -> None:
+        """Set the expiry of an item, which is not deleted."""
         self.reserve(row + 1)
-        self.ids.assign(row, item)
-        self.features.set_features(row, features)
         self.expires_at[row] = expires_at
         self.deleted_at[row] = 0
 

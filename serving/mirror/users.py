@@ -53,8 +53,7 @@ class MirroredUsers:
 
     def apply_state(self, delta: StateDelta) -> None:
         """Overwrite the users in a state delta."""
-        for row, name in zip(delta.new_user_rows.tolist(), delta.new_users, strict=True):
-            self.ids.assign(row, name)
+        self.ids.assign(delta.new_user_rows.tolist(), delta.new_users)
         self._set_users(delta.user_rows, delta.user_items, delta.user_times, delta.user_tokens)
         if len(delta.user_memory_lengths):
             self._set_memory(delta.user_rows, delta.user_memory, delta.user_memory_lengths)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.schema import Answer, AnswerStats, Query, Reason, SeenRule, WhyNot
 from hsnn.serving.search.condition_masks import check_name
 from hsnn.serving.search.filters import MINUTE, seen_rule
@@ -64,13 +64,13 @@ def make_answer(
     RequestError
         The query names a field that no item has.
     """
-    result, item_ids = selected.result, state.items.ids.ids
+    result = selected.result
     rows = result.rows.tolist()
     features = [fields_of(state, request, row) for row in rows] if request.fields else None
     for name in request.fields:
         check_name(state, name, (ALL_FIELDS,), what="return")
     return Answer(
-        items=[item_ids[row] for row in rows],
+        items=state.items.ids.ids.select(result.rows),
         scores=result.scores.tolist(),
         version=state.index.version,
         as_of=state.watermark,
@@ -98,7 +98,7 @@ def make_answer(
 
 def fields_of(state: EpochState, request: Query, row: int) -> dict[str, Feature]:
     """Return those of a row's features that the query asks for."""
-    features = state.items.features.features.get(row, {})
+    features = state.items.features.features(row)
     if ALL_FIELDS in request.fields:
         return dict(features)
     return {name: features[name] for name in request.fields if name in features}

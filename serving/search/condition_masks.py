@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from hsnn.serving.errors import RequestError
 from hsnn.serving.filter_schema import ITEM_TIMES, Bound, Condition, Filters, ValueRange
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.mirror.feature_index import in_range
 from hsnn.serving.mirror.feature_values import AnyOf, Present, UnderPath, canonical_value, number_of
-from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import Boost
 from hsnn.trainer.features.item_counters import HOUR
 

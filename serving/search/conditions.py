@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.schema import Query
 from hsnn.serving.search.condition_masks import boost_addend, restrictions
 from hsnn.trainer.rowstore.arrays import Array

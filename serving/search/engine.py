@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.limits import RetrievalLimits
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.schema import Request, RetrievalMode
 from hsnn.serving.search.filters import searched_directly
 from hsnn.serving.search.modes import SearchContext, score_rows

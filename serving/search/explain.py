@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.schema import Query, Reason, WhyNot
 from hsnn.serving.search.answers import Explanations
 from hsnn.serving.search.condition_masks import filter_results

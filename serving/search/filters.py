@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.schema import Query, Request
 from hsnn.serving.search.conditions import ItemConditions
 from hsnn.serving.search.queries import given_history

@@ -133,7 +133,7 @@ def describe(mirror: Mirror, item: str) -> ItemDescription:
             node=state.index.node(row),
             expires_at=expiry if 0 < expiry < NEVER else None,
             deleted=bool(state.items.deleted_at[row]),
-            features=dict(state.items.features.features.get(row, {})),
+            features=state.items.features.features(row),
             state=ItemState(
                 first=int(state.states.first[row]),
                 last=int(state.states.last[row]),

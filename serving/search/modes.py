@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hsnn.serving.errors import RequestError
 from hsnn.serving.limits import RetrievalLimits
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.mirror.item_vectors import ItemVectors
-from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import RetrievalMode
 from hsnn.serving.search import exact
 from hsnn.serving.search.conditions import ItemConditions

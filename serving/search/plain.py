@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from hsnn.serving.limits import RetrievalLimits
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.schema import Answer, Filters, Request, RetrievalMode
 from hsnn.serving.search.answers import Explanations, Work, make_answer
 from hsnn.serving.search.engine import encoded_by_engine, engine_search

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.serving.mirror.mirror import EpochState
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.schema import HistoryItem, Query, Request, RetrievalMode
 from hsnn.streaming.schema.events import Id
 from hsnn.trainer.features.hashing import hash_features, pad_tokens

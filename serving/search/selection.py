@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsnn.serving.filter_schema import NODE
+from hsnn.serving.mirror.epoch_state import EpochState
 from hsnn.serving.mirror.feature_values import AnyOf, Value
-from hsnn.serving.mirror.mirror import EpochState
 from hsnn.serving.schema import Query
 from hsnn.serving.search.condition_masks import check_name
 from hsnn.serving.search.conditions import ItemConditions

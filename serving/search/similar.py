@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hsnn.serving.errors import RequestError
 from hsnn.serving.limits import RetrievalLimits
-from hsnn.serving.mirror.mirror import EpochState, Mirror
+from hsnn.serving.mirror.epoch_state import EpochState
+from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Answer, Reason, RetrievalMode, SimilarRequest
 from hsnn.serving.search.answers import Work, make_answer
 from hsnn.serving.search.conditions import ItemConditions, conditions_of

@@ -186,27 +186,15 @@ class MirrorFollower(Thread):
         self._delta_ids = start | {entry.stream: entry.id for entry in entries}
         for delta in () if first else new_items:
             self._record_freshness(delta)
-        self._gauges.show_version(number, version.manifest.nodes)
         manifest = version.manifest
         ids = {"version": number, "snapshot": manifest.snapshot, "epoch": manifest.epoch, "events": manifest.events}
         loaded = f"{self.name}: version {number}"
         _log.info("%s (%d items, epoch %d)", loaded, manifest.items, manifest.epoch, extra=ids)
         self._health.set_ready(VERSION)
-        self._update_gauges()
+        show_mirror(self._mirror, self._gauges)
         if first:
             self._catch_up()
-            self._warm_up()
-
-    def _warm_up(self) -> None:
-        """Answer requests before the first client's; no heartbeat is expected, as a restart would begin anew."""
-        began = time.monotonic()
-        self._health.set_waiting(WARM, _COMPILING)
-        try:
-            warm_up(self._mirror)
-        finally:
-            self._health.set_waiting(WARM, None)
-        _log.info("%s: warmed up in %.1f s", self.name, time.monotonic() - began)
-        self._health.set_ready(WARM)
+            warm_up_first(self._mirror, self._health, self.name)
 
     def _catch_up(self) -> None:
         for entry in scan_entries(self._reader.redis, self._reader.key("state"), self._state_id):
@@ -259,7 +247,7 @@ class MirrorFollower(Thread):
             return
         if self._mirror.apply_state(delta):
             self._metrics.deltas.labels("state").inc()
-            self._update_gauges()
+            show_mirror(self._mirror, self._gauges)
 
     def _decode_delta(self, entry: StreamEntry) -> Delta | None:
         try:
@@ -279,12 +267,25 @@ class MirrorFollower(Thread):
         if len(self.freshness) > _FRESHNESS_ITEMS:
             self.freshness.popitem(last=False)
 
-    def _update_gauges(self) -> None:
-        with self._mirror.reading():
-            state = self._mirror.state
-            state.alive()
-            watermark, corpus, index_share = state.watermark, state.corpus, state.index_share
-        self._gauges.show_state(watermark, corpus, index_share)
+
+def show_mirror(mirror: Mirror, gauges: IndexGauges) -> None:
+    """Set the gauges that say what a mirror holds."""
+    with mirror.reading():
+        state = mirror.state
+        gauges.show_version(state.index.version, state.index.config.leaves)
+        gauges.show_state(state.watermark, state.corpus, state.index_share)
+
+
+def warm_up_first(mirror: Mirror, health: Health, name: str = LOOP) -> None:
+    """Answer requests before the first client's; no heartbeat is expected, as a restart would begin anew."""
+    began = time.monotonic()
+    health.set_waiting(WARM, _COMPILING)
+    try:
+        warm_up(mirror)
+    finally:
+        health.set_waiting(WARM, None)
+    _log.info("%s: warmed up in %.1f s", name, time.monotonic() - began)
+    health.set_ready(WARM)
 
 
 def _is_new_item(delta: Delta) -> bool:

@@ -36,4 +36,6 @@ def warm_up(mirror: Mirror) -> None:
     for request in requests:
         retrieve(mirror, [request], limits)
     retrieve(mirror, requests, limits)
+    with mirror.reading():
+        mirror.state.without_caches()  # modes that search every item fill them again, if they are asked for
     mirror.warm = True

@@ -17,6 +17,7 @@ _ROW = np.dtype(
         ("beat", np.float64),  # monotonic seconds, the same in all processes of a machine; 0 before the first
         ("connections", np.int64),
         ("version", np.int64),
+        ("answers", np.int64),
         ("ready", np.int64),
         ("live", np.int64),
     ]
@@ -38,7 +39,7 @@ class Board:
     >>> board = Board(2)
     >>> board.set_process(0, 4711)
     >>> board.set_process(1, 4712)
-    >>> board.say(0, connections=3, version=7, ready=True, live=True)
+    >>> board.say(0, connections=3, version=7, answers=True, ready=True, live=True)
     >>> board.is_ready(0), board.is_ready(1), board.first_process()
     (True, False, 0)
     """
@@ -50,17 +51,18 @@ class Board:
     def set_process(self, worker: int, pid: int) -> None:
         """Set the process of a worker that was started; 0: it has ended."""
         row = self._rows[worker]
-        row["ready"] = row["live"] = row["connections"] = row["version"] = row["beat"] = 0
+        row["answers"] = row["ready"] = row["live"] = row["connections"] = row["version"] = row["beat"] = 0
         row["pid"] = pid
 
     def count_restart(self, worker: int) -> None:
         """Count that a worker is started again."""
         self._rows[worker]["restarts"] += 1
 
-    def say(self, worker: int, *, connections: int, version: int, ready: bool, live: bool) -> None:
-        """Write what a worker says of itself now."""
+    def say(self, worker: int, *, connections: int, version: int, answers: bool, ready: bool, live: bool) -> None:
+        """Write what a worker says of itself now; one that `answers` from what is out of date is not `ready`."""
         row = self._rows[worker]
-        row["connections"], row["version"], row["ready"], row["live"] = connections, version, ready, live
+        row["connections"], row["version"], row["live"] = connections, version, live
+        row["answers"], row["ready"] = answers, ready
         row["beat"] = self._clock()
 
     def set_connections(self, worker: int, connections: int) -> None:
@@ -84,7 +86,7 @@ class Board:
         return int(self._rows[worker]["version"])
 
     def is_ready(self, worker: int) -> bool:
-        """Whether a worker can answer."""
+        """Whether a worker can answer, and what it answers from is kept up to date."""
         return bool(self._rows[worker]["pid"] and self._rows[worker]["ready"])
 
     def is_live(self, worker: int, within: float) -> bool:
@@ -95,9 +97,9 @@ class Board:
         return bool(row["live"]) and self._clock() - float(row["beat"]) <= within
 
     def accepts(self) -> list[int]:
-        """List the workers that take connections: those that are ready; while none is, all that run."""
+        """List the workers that take connections: those that can answer; while none can, all that run."""
         running = [worker for worker in range(self.workers) if self._rows[worker]["beat"]]
-        return [worker for worker in running if self.is_ready(worker)] or running
+        return [worker for worker in running if self._rows[worker]["answers"]] or running
 
     def first_process(self) -> int:
         """Return the first worker that runs: it does what only one may do."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from hsnn.serving.api.access import token_bucket_name
 from hsnn.serving.api.ingest_keys import key_bucket_name
 from hsnn.serving.api.server import ServerSettings, serve
+from hsnn.serving.sharing.arena import Arena
+from hsnn.serving.sharing.places import SharedPlaces
 from hsnn.serving.workers.board import Board
 from hsnn.serving.workers.shared_rates import SharedRates
 from hsnn.serving.workers.supervisor import Supervisor
@@ -36,7 +38,8 @@ def run(settings: ServerSettings) -> int:
     with settings.listen() as (listening, tokens), tempfile.TemporaryDirectory(prefix="hsnn-serve-") as name:
         folder, board = Path(name), Board(config.workers)
         named = [token_bucket_name(token) for token in tokens] + [key_bucket_name(key) for key in config.ingest_keys]
-        shared = Shared(board, SharedRates(named, folder / "rates.lock"), folder, settings.stalled_after)
+        places, rates = SharedPlaces(config.workers, Arena(), folder), SharedRates(named, folder / "rates.lock")
+        shared = Shared(board, rates, places, folder=folder, stalled_after=settings.stalled_after)
         port = int(listening.getsockname()[1])
         listening.listen(_BACKLOG)
         listening.setblocking(False)
@@ -45,5 +48,6 @@ def run(settings: ServerSettings) -> int:
         def work(number: int, on_listening: Callable[[], None]) -> None:
             serve(Worker(number, listening, shared, on_listening), settings._replace(config=share), tokens)
 
-        Supervisor(board).run(work, on_start=partial(settings.report, port), on_stop=listening.close)
+        supervisor = Supervisor(board, places.forget)
+        supervisor.run(work, on_start=partial(settings.report, port), on_stop=listening.close)
     return port

@@ -80,7 +80,7 @@ class WorkerCollector(Collector):
     --------
     >>> board = Board(2)
     >>> board.set_process(1, 4711)
-    >>> board.say(1, connections=3, version=7, ready=True, live=True)
+    >>> board.say(1, connections=3, version=7, answers=True, ready=True, live=True)
     >>> registry = CollectorRegistry()
     >>> registry.register(WorkerCollector(board))
     >>> [registry.get_sample_value("hsnn_worker_ready", {"worker": worker}) for worker in "01"]

@@ -57,10 +57,12 @@ class Supervisor:
     ----------
     board
         Has a row for each worker.
+    on_end
+        Called with the number of a worker whose process has ended.
     """
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, board: Board, on_end: Callable[[int], None] | None = None) -> None:
+        self._board, self._on_end = board, on_end
         self._processes: dict[int, _Process] = {}
         self._delays, self._due = RestartDelays(), dict.fromkeys(range(1, board.workers), 0.0)
 
@@ -175,6 +177,8 @@ class Supervisor:
         finally:
             os.close(messages)
             self._board.set_process(number, 0)
+            if self._on_end is not None:
+                self._on_end(number)
 
     def _end(self) -> None:
         """End the workers and wait for them: in order, at once after another signal, by force after a while."""

@@ -17,15 +17,20 @@ import uvicorn
 
 from hsnn.monitoring.health import Detail, Health
 from hsnn.serving.api.connection import close_after_answer
-from hsnn.serving.api.server import Standalone, UvicornServer
+from hsnn.serving.api.server import Follower, Standalone, UvicornServer
 from hsnn.serving.api.token_bucket import TokenBucket
 from hsnn.serving.metrics import ServingMetrics
-from hsnn.serving.sync.follower import VERSION, WARM
+from hsnn.serving.mirror.mirror import Mirror
+from hsnn.serving.sharing.attached_follower import AttachedFollower
+from hsnn.serving.sharing.mirrors import AttachedMirror, PublishingMirror
+from hsnn.serving.sharing.places import SharedPlaces
+from hsnn.serving.sync.follower import LOOP, VERSION, WARM
 from hsnn.serving.workers.acceptor import Acceptor
 from hsnn.serving.workers.board import Board
 from hsnn.serving.workers.shared_metrics import SharedMetrics, share_values
 from hsnn.serving.workers.shared_rates import SharedRates
 from hsnn.serving.workers.supervisor import AT_ONCE
+from hsnn.streaming.redis.client import Redis
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +48,7 @@ class Shared(NamedTuple):
 
     board: Board
     rates: SharedRates
+    places: SharedPlaces
     folder: Path
     stalled_after: float
 
@@ -73,6 +79,17 @@ class Worker(Standalone):
     def new_health(self) -> Health:
         """Return health that includes the other workers."""
         return self._health
+
+    def new_mirror(self, *, engine: bool) -> Mirror:
+        """Make the mirror: the first worker writes it, the others are attached to it."""
+        places = self._shared.places
+        return AttachedMirror(places, self._number) if self._number else PublishingMirror(places, engine)
+
+    def new_follower(self, redis: Redis, mirror: Mirror, metrics: ServingMetrics, health: Health) -> Follower:
+        """Make what keeps the mirror up to date, or notices that it is."""
+        if isinstance(mirror, AttachedMirror):
+            return AttachedFollower(mirror, metrics, health)
+        return super().new_follower(redis, mirror, metrics, health)
 
     def new_bucket(self, name: str, rate: float) -> TokenBucket:
         """Make a bucket that all workers take from."""
@@ -109,13 +126,17 @@ class Worker(Standalone):
             self._number,
             connections=connections,
             version=int(next(iter(self._metrics.version.collect())).samples[0].value),
+            answers=self._health.own_readiness()[0],
             ready=self._health.readiness()[0],
             live=self._health.own_liveness()[0],
         )
 
 
 class WorkerHealth(Health):
-    """Health of a worker: live while all workers are, ready when it is itself; others that are not get no calls."""
+    """Health of a worker: live while all workers are, ready when it and the one that keeps the mirror up to date are.
+
+    Others that cannot answer get no calls.
+    """
 
     def __init__(self, number: int, board: Board, stalled_after: float) -> None:
         super().__init__(VERSION, WARM)
@@ -124,6 +145,18 @@ class WorkerHealth(Health):
     def own_liveness(self) -> tuple[bool, Detail]:
         """Return whether this worker is live, and its details."""
         return super().liveness()
+
+    def own_readiness(self) -> tuple[bool, Detail]:
+        """Return whether this worker can answer, be it from what is out of date, and the state of its parts."""
+        return super().readiness()
+
+    def readiness(self) -> tuple[bool, Detail]:
+        """Return whether this worker can answer from what is kept up to date, and the state of all that takes."""
+        ready, detail = self.own_readiness()
+        if not self._number:
+            return ready, detail
+        followed = self._board.is_ready(0) and self._board.is_live(0, self._stalled_after)
+        return ready and followed, detail | {LOOP: followed}
 
     def liveness(self) -> tuple[bool, Detail]:
         """Return whether all workers are live, details of this one, and the state of each."""

@@ -55,7 +55,7 @@ class Witness:
         learner, names = self.system.learner, self.named(alive)
         assert learner.items.table.find(names).tolist() == alive.tolist()
         assert learner.alive(alive).all()
-        topics = [state.items.features.features[row] for row in alive.tolist()]
+        topics = [state.items.features.features(row) for row in alive.tolist()]
         assert topics == [{"topic": name.partition("-")[0]} for name in names]
         assert np.allclose(state.index.vectors[alive], self.vectors(alive, names, topics), atol=1e-6)
         assert np.array_equal(state.states.values[alive], learner.states.values[alive])

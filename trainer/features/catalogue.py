@@ -17,11 +17,11 @@ from hsnn.trainer.config.model import ModelConfig
 from hsnn.trainer.features.hashing import hash_features
 from hsnn.trainer.ids.admission import IdAdmission
 from hsnn.trainer.ids.departed_records import DepartedRecords
-from hsnn.trainer.ids.id_table import IdTable
-from hsnn.trainer.ids.string_store import StringStore
 from hsnn.trainer.messages import FeedItem
 from hsnn.trainer.rowstore.arrays import Array, grown
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
+from hsnn.trainer.rowstore.id_table import IdTable
+from hsnn.trainer.rowstore.string_store import StringStore
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 _log = logging.getLogger(__name__)

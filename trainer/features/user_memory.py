@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hsnn.trainer.messages import MEMORY_ENTRY_BYTES
 from hsnn.trainer.rowstore.arrays import Array, grown, span_indices
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
+from hsnn.trainer.rowstore.row_lists import RowLists
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 ACTION_SLOTS = 7
@@ -113,7 +114,7 @@ class UserMemory:
         while sizes[-1] < limit:
             sizes.append(min(2 * sizes[-1], limit))
         self._sizes = np.array([*sizes, 0])  # the last one is read by the size -1, of users without an extent
-        self._free: list[list[int]] = [[] for _ in sizes]
+        self._free = RowLists(np.int64)  # extents that were left, by their size
         rows = max(rows, 1)  # the user -1 reads the last row
         self._starts: NDArray[np.int64] = np.zeros(rows, np.int64)
         self._lengths: NDArray[np.int32] = np.zeros(rows, np.int32)
@@ -274,20 +275,19 @@ class UserMemory:
     def _release(self, rows: Rows) -> None:
         """Put the extents of unique `rows` (n,) on the free lists; the rows still name them."""
         sizes = self._size_of[rows]
-        for size, free in enumerate(self._free):
-            free += self._starts[rows[sizes == size]].tolist()
+        for size in np.unique(sizes[sizes >= 0]).tolist():
+            self._free.extend(size, self._starts[rows[sizes == size]])
 
     def _assign(self, rows: Rows, lengths: Rows) -> None:
         """Give unique `rows` (n,) extents of at least `lengths` (n,) entries."""
         sizes = np.searchsorted(self._sizes[:-1], lengths)
         self._size_of[rows] = sizes
         for size in np.unique(sizes).tolist():
-            asking, free, room = rows[sizes == size], self._free[size], int(self._sizes[size])
-            again = free[max(len(free) - len(asking), 0) :]
-            del free[len(free) - len(again) :]
+            asking, room = rows[sizes == size], int(self._sizes[size])
+            again = self._free.pop(size, len(asking))
             fresh = self._used + room * np.arange(len(asking) - len(again))
             self._used += room * len(fresh)
-            self._starts[asking] = np.r_[np.array(again, np.int64), fresh]
+            self._starts[asking] = np.r_[again, fresh]
         self._entries = grown(self._entries, self._used)
 
 

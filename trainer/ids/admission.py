@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from hsnn.trainer.config.ids import IdLimits
 from hsnn.trainer.ids.candidate_counter import CandidateCounter
-from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.metrics import ID_ROWS, IDS
 from hsnn.trainer.rowstore.arrays import Array, grown
+from hsnn.trainer.rowstore.id_table import IdTable
 from hsnn.trainer.rowstore.write_barrier import WriteBarrier
 
 Rows = NDArray[np.int64]

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hsnn.trainer.ids.string_store import EncodedStrings
 from hsnn.trainer.rowstore.arrays import Array
+from hsnn.trainer.rowstore.string_store import EncodedStrings
 
 
 class CandidateCounter:

@@ -30,13 +30,13 @@ from hsnn.trainer.features.mass_expiry import DepartureClock
 from hsnn.trainer.features.sampling_frequency import StreamingFrequency
 from hsnn.trainer.features.user_history import UserHistories
 from hsnn.trainer.features.user_memory import UserMemory
-from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.messages import ExclusionRule
 from hsnn.trainer.optim.network import Network
 from hsnn.trainer.retrieval.index_recall import RunningRecall
 from hsnn.trainer.retrieval.inverted_lists import InvertedLists
 from hsnn.trainer.rowstore.byte_strings import ByteStrings
 from hsnn.trainer.rowstore.dirty_rows import DirtyRows
+from hsnn.trainer.rowstore.id_table import IdTable
 from hsnn.trainer.rowstore.row_table import Columns, RowTable
 from hsnn.trainer.rowstore.table import Table, TableKind, TextReader
 from hsnn.trainer.training.item_passes import ItemPasses

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from hsnn.trainer.errors import CheckpointError
-from hsnn.trainer.ids.id_table import IdTable
 from hsnn.trainer.rowstore.arrays import Array, select_prefix
 from hsnn.trainer.rowstore.byte_strings import byte_string_arrays, read_byte_strings
+from hsnn.trainer.rowstore.id_table import IdTable
 from hsnn.trainer.training.commands import apply_rates
 from hsnn.trainer.training.row_recycling import vacant
 from hsnn.trainer.training.state import CommandedState, LearnerState

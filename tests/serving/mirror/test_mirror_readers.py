@@ -6,7 +6,8 @@ from threading import Event, Thread
 
 import pytest
 
-from hsnn.serving.mirror.mirror import EpochState, Mirror
+from hsnn.serving.mirror.epoch_state import EpochState
+from hsnn.serving.mirror.mirror import Mirror
 from hsnn.serving.schema import Filters, Request
 from hsnn.serving.search.retrieval import retrieve
 from tests.waiting import DEADLINE

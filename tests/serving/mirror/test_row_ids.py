@@ -1,17 +1,29 @@
+from __future__ import annotations
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hsnn.serving.mirror.row_ids import RowIds
 
-IDS = st.lists(st.sampled_from(["", "a", "b", "c", "d", "e"]), max_size=6, unique_by=lambda name: name or object())
+NAMES = st.sampled_from(["", "a", "b", "c", "Ü", "\ud800"])
+BATCHES = st.lists(st.lists(st.tuples(st.integers(0, 8), NAMES), max_size=6), max_size=12)
 
 
-@given(known=IDS, names=IDS)
-def test_many_ids_at_once_are_as_one_after_the_other(known, names):
-    at_once, one_by_one = RowIds(known), RowIds(known)
-    at_once.assign_first(names)
-    for row, name in enumerate(names):
-        one_by_one.assign(row, name)
-    assert at_once.ids == one_by_one.ids
-    every = ["a", "b", "c", "d", "e", ""]
-    assert at_once.rows(every).tolist() == one_by_one.rows(every).tolist()
+@given(BATCHES)
+def test_ids_come_and_go_as_in_a_dict_of_rows(batches):
+    ids, texts, rows = RowIds(), [""] * 9, {}
+    for batch in batches:
+        # of several for one row in a batch the last counts, as if it had come alone
+        last = dict(batch)
+        ids.assign([row for row, _ in batch], [name for _, name in batch])
+        for row in last:
+            if rows.get(texts[row]) == row:
+                del rows[texts[row]]
+        for row, name in last.items():
+            texts[row] = name
+            if name:
+                rows[name] = row
+        assert ids.ids[:] == texts[: len(ids)]
+        asked = ["a", "b", "c", "Ü", "\ud800", "", "x"]
+        assert ids.rows(asked).tolist() == [rows.get(name, -1) for name in asked]
+        assert ids.rows(asked * 3).tolist() == [rows.get(name, -1) for name in asked] * 3

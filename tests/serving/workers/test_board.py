@@ -7,7 +7,7 @@ def board_of(*ready: bool) -> Board:
     board = Board(len(ready) + 1, clock=lambda: 100.0)
     for worker, is_ready in enumerate(ready):
         board.set_process(worker, 4711 + worker)
-        board.say(worker, connections=worker, version=1, ready=is_ready, live=True)
+        board.say(worker, connections=worker, version=1, answers=is_ready, ready=is_ready, live=True)
     return board
 
 
@@ -29,10 +29,10 @@ def test_who_is_silent_for_long_or_says_so_is_not_live():
     now = 100.0
     board = Board(1, clock=lambda: now)
     board.set_process(0, 4711)
-    board.say(0, connections=0, version=0, ready=False, live=True)
+    board.say(0, connections=0, version=0, answers=False, ready=False, live=True)
     now = 105.0
     assert board.is_live(0, 5)
     now = 105.1
     assert not board.is_live(0, 5)
-    board.say(0, connections=0, version=0, ready=False, live=False)
+    board.say(0, connections=0, version=0, answers=False, ready=False, live=False)
     assert not board.is_live(0, 5)

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from hsnn.trainer.config.ids import IdLimits
 from hsnn.trainer.ids.admission import IdAdmission
-from hsnn.trainer.ids.id_table import IdTable
+from hsnn.trainer.rowstore.id_table import IdTable
 
 NAMES = st.lists(st.sampled_from([f"n{number}" for number in range(30)]), max_size=12)
 

@@ -21,6 +21,9 @@ _ERRORS = "surrogatepass"
 
 # Arrays of a store, as checkpoints name them.
 _COLUMNS = ("bytes", "starts", "lengths")
+# Texts that are decoded one by one: an answer's take a third of the time that NumPy's calls for a batch take.
+_FEW = 64
+
 _CHUNK = 65_536
 """Texts decoded or moved at once: bounds what is in memory twice."""
 
@@ -143,6 +146,10 @@ class StringStore(Sequence[str]):
 
     def select(self, rows: NDArray[np.integer]) -> list[str]:
         """Return the texts of rows (n,) as a list."""
+        if len(rows) <= _FEW:
+            starts, ends = self._starts[rows], self._starts[rows] + self._lengths[rows]
+            spans, blob = zip(starts.tolist(), ends.tolist(), strict=True), self._blob.data
+            return [str(blob[start:end], "utf-8", _ERRORS) for start, end in spans]
         return [text for part in _chunks(rows) for text in self.encoded(part).to_list()]
 
     def write(self, rows: NDArray[np.int64], texts: EncodedStrings) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.trainer.ids.string_store import EncodedStrings, StringStore
+from hsnn.trainer.rowstore.string_store import EncodedStrings, StringStore
 
 PUTS = st.lists(st.dictionaries(st.integers(0, 9), st.text("abÜ\ud800", max_size=4), max_size=6), max_size=8)
 

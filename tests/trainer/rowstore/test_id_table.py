@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hsnn.trainer.ids.id_table import IdTable
+from hsnn.trainer.rowstore.id_table import IdTable
 
 NAMES = st.lists(st.text(max_size=3), max_size=12)
 

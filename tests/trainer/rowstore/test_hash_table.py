@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsnn.trainer.ids.hash_table import RowHashTable
+from hsnn.trainer.rowstore.hash_table import RowHashTable
 
 HASHES = st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3) | st.just(2047), max_size=60)
 
