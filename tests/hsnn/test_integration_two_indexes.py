@@ -161,6 +161,12 @@ def test_one_server_answers_from_two_models_and_each_loop_goes_its_own_way(loops
     )
     assert loops.readers["hsnn"].current() == loops.value("hsnn_index_version") == 1, "no flip touched the own index"
 
+    end = START + 1000 * (EVENTS - 1)
+    loops.roles.wait_until(
+        lambda: all(loops.ask("u0", index=index)["as_of"] == end for index in loops.readers),
+        "both indexes to have the states of the last event",
+        4 * DEADLINE,
+    )
     before = {arm: loops.value("hsnn_arm_seconds_count", arm=arm, role="served") for arm in ("old", "new")}
     different = 0
     for user in range(USERS):

@@ -162,7 +162,7 @@ def test_the_snippet_that_judges_runs(
     monkeypatch.setenv("HSNN_DATA", str(tmp_path))
     run_snippet("hsnn.evaluate", {})
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 10
     assert all(re.match(r"\w+ +recall@50 [01]\.\d{3}, \d+ items scored per request", line) for line in lines), lines
 
 

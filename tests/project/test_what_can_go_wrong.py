@@ -57,10 +57,8 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "the trainer is not live, `poll` is silent": (
         "trainer/online/test_loop_health.py::test_a_poll_that_does_not_return_makes_the_trainer_not_live",
     ),
-    '"partitions were added and are read': (
+    '"partitions were added"': (
         "trainer/online/test_loop_resume.py::test_partitions_added_at_run_time_are_joined_where_the_checkpoint_says",
-    ),
-    'several workers end, "partitions were added"': (
         "trainer/online/test_loop_partitions.py::test_several_workers_start_again",
     ),
     "events are in the log and none is read": (

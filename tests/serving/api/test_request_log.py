@@ -17,7 +17,7 @@ class Exchange:
     """A request and its answer with what the log reads of them."""
 
     user, mode, as_of, version, items, recommendation_id = "u", "beam", 5, 1, ("a", "b"), "r"
-    propensities, arm = None, ""
+    propensities, arm, index = None, "", ""
 
 
 EXCHANGE: tuple[Request, Answer] = (Exchange(), Exchange())  # type: ignore[assignment]

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long("compiled kernels"), pytest.mar
 
 def test_every_field_of_a_request_is_obeyed_or_a_condition():
     """The short way must not ignore a field that is new."""
-    obeyed = {"user", "k", "mode", "history", "context", "seen", "as_of", "filters"}
+    obeyed = {"user", "k", "mode", "history", "context", "seen", "as_of", "filters", "index"}
     assert set(Request.__struct_fields__) == obeyed | set(_SEARCHES) | {"echo", "fields"}
 
 
