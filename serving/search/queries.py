@@ -16,10 +16,8 @@ from hsnn.trainer.features.pair_facts import PairFacts, pair_facts
 from hsnn.trainer.features.user_memory import MemoryEntries
 from hsnn.trainer.model.scorer import QueryArrays
 from hsnn.trainer.retrieval.pair_scores import PairScores
+from hsnn.trainer.retrieval.past_items import remembered_since
 from hsnn.trainer.retrieval.request_pairs import PairColumns, request_pairs
-
-# Age of what is remembered where nothing is forgotten, ms: more than all of time.
-_FOR_EVER = 1 << 62
 
 NOBODY = ""
 """The user of requests that name none; no event has this id."""
@@ -112,14 +110,13 @@ def pair_scores_of_requests(
     columns, remembered = PairColumns.of(state.cross_features.covisitation, state.states), state.users.memory
     found = []
     for number, user in enumerate(users.tolist()):
-        since = -_FOR_EVER if remembered.keep_ms is None else now[number] - remembered.keep_ms
         rows, scores, near = request_pairs(
             engine.pairs,
             columns,
             history=np.ascontiguousarray(queries.history_items[number]),
             memory=remembered.entries_of(user),
             now=now[number],
-            since=since,
+            since=remembered_since(remembered.keep_ms, now[number]),
         )
         found.append(PairScores(np.zeros(len(rows), np.int64), rows, scores, near))
     return found

@@ -19,6 +19,17 @@ from hsnn.trainer.retrieval.leaf_scan import Rows
 _FOR_EVER = 1 << 62
 
 
+def remembered_since(keep_ms: int | None, now: int) -> int:
+    """Return the time, epoch ms, from before which nothing is remembered at `now`.
+
+    Examples
+    --------
+    >>> remembered_since(1000, 5000), remembered_since(None, 5000) < 0
+    (4000, True)
+    """
+    return -_FOR_EVER if keep_ms is None else now - keep_ms
+
+
 class PastItemsRule(NamedTuple):
     """An exclusion rule at the time of a request.
 
@@ -43,7 +54,7 @@ class PastItemsRule(NamedTuple):
     def at(cls, rule: ExclusionRule, now: int) -> PastItemsRule:
         """Make the rule of a request at `now`, epoch ms."""
         recent = rule.rule == "recent"
-        kept = -_FOR_EVER if rule.keep_ms is None else now - rule.keep_ms
+        kept = remembered_since(rule.keep_ms, now)
         return cls(rule.rule == "seen", rule.items if recent else 0, now - rule.time_ms if recent else _FOR_EVER, kept)
 
 
